@@ -1,0 +1,94 @@
+//! Scope and options of one run: serialisable, so that a checkpoint can carry it and two runs can
+//! be told apart.
+
+use crate::{AddressSet, PortSet, Scope, Text};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Everything that decides which probes a run sends. The same plan gives the same probes in the
+/// same order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What is probed: resolved, and without what is excluded.
+    pub addresses: AddressSet,
+    /// Names that the user gave and what they stood for when the run began.
+    pub names: Vec<Target>,
+    /// TCP ports to probe.
+    pub tcp: PortSet,
+    /// Seed of the probe order.
+    pub seed: u64,
+    /// Which part of the order is this run's.
+    pub shard: Shard,
+    /// How TCP is probed.
+    pub engine: EngineChoice,
+    /// Rates, retries and times; what is absent adapts by itself.
+    pub pace: Pace,
+    /// How far to go.
+    pub depth: Depth,
+    /// Local address to send from; `None`: as the routing table says.
+    pub source_address: Option<IpAddr>,
+    /// Local port to send from; `None`: the system chooses.
+    pub source_port: Option<u16>,
+    /// Interface to send on; `None`: as the routing table says.
+    pub interface: Option<String>,
+    /// What may be touched.
+    pub scope: Scope,
+}
+
+/// A host name and its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The name as given.
+    pub name: Text,
+    /// What it resolved to.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Part `index` (counted from 1) of `count` disjoint parts that together are the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// 1 to `count`.
+    pub index: u32,
+    /// At least 1.
+    pub count: u32,
+}
+
+impl Shard {
+    /// The whole.
+    pub const WHOLE: Self = Self { index: 1, count: 1 };
+}
+
+/// Limits that the user set; `None` adapts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Probes a second in total.
+    pub rate: Option<u64>,
+    /// Probes a second to one host.
+    pub host_rate: Option<u64>,
+    /// Further probes to a silent port after the first.
+    pub retries: Option<u8>,
+    /// Wait for one probe, in milliseconds.
+    pub timeout_ms: Option<u32>,
+    /// Longest run, in seconds.
+    pub max_time_s: Option<u64>,
+}
+
+/// How far a run goes with an open port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// States of ports only.
+    Ports,
+    /// What speaks there.
+    Identify,
+    /// What can be learnt of it safely.
+    Inspect,
+}
+
+/// How TCP ports are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineChoice {
+    /// The operating system's connect: needs no privilege.
+    Connect,
+}

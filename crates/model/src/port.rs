@@ -1,0 +1,253 @@
+//! The state of a port and the reason that shows it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What is known of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum State {
+    /// Something accepts packets there.
+    #[serde(rename = "open")]
+    Open,
+    /// The host refuses.
+    #[serde(rename = "closed")]
+    Closed,
+    /// Nothing came back, or a device on the way said no.
+    #[serde(rename = "filtered")]
+    Filtered,
+    /// UDP only: silence, which both an open and a filtered port may keep.
+    #[serde(rename = "open|filtered")]
+    OpenFiltered,
+    /// Not asked, or not asked often enough to say.
+    #[serde(rename = "not_tested")]
+    NotTested,
+}
+
+impl State {
+    /// The word used in every format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Filtered => "filtered",
+            Self::OpenFiltered => "open|filtered",
+            Self::NotTested => "not_tested",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// An ICMP "destination unreachable" that answered a probe, with its raw code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unreachable {
+    /// Code of an ICMP type 3 message (RFC 792; RFC 1812 §5.2.7.1 for codes 9 to 15).
+    V4(u8),
+    /// Code of an `ICMPv6` type 1 message (RFC 4443 §3.1).
+    V6(u8),
+}
+
+impl Unreachable {
+    /// The field's name for the code; `None` for one that has no name here.
+    pub const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::V4(0) | Self::V6(0) => "net-unreachable",
+            Self::V4(1) | Self::V6(3) => "host-unreachable",
+            Self::V4(2) => "proto-unreachable",
+            Self::V4(3) | Self::V6(4) => "port-unreachable",
+            Self::V4(4) => "fragmentation-needed",
+            Self::V4(5) => "source-route-failed",
+            Self::V4(6) => "net-unknown",
+            Self::V4(7) => "host-unknown",
+            Self::V4(8) => "host-isolated",
+            Self::V4(9) => "net-prohibited",
+            Self::V4(10) => "host-prohibited",
+            Self::V4(11) => "net-unreachable-for-tos",
+            Self::V4(12) => "host-unreachable-for-tos",
+            Self::V4(13) | Self::V6(1) => "admin-prohibited",
+            Self::V4(14) => "host-precedence-violation",
+            Self::V4(15) => "precedence-cutoff",
+            Self::V6(2) => "beyond-scope",
+            Self::V6(5) => "policy-failed",
+            Self::V6(6) => "reject-route",
+            Self::V6(7) => "source-routing-error",
+            Self::V4(_) | Self::V6(_) => return None,
+        })
+    }
+}
+
+/// Why a port has its state. The text form is part of the output contract; every value can be
+/// read back from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Reason {
+    /// The handshake was answered.
+    SynAck,
+    /// The host answered with a reset.
+    Rst,
+    /// An ICMP error came back.
+    Icmp(Unreachable),
+    /// Nothing came back to this many probes.
+    Timeout {
+        /// Probes sent without an answer.
+        probes: u8,
+    },
+    /// The host did not answer the neighbour discovery of its own segment (ARP, RFC 826; ND,
+    /// RFC 4861), so no probe reached the wire.
+    NoNeighbour,
+    /// This machine has no route to the address.
+    NoRoute,
+    /// This machine ran out of something (descriptors, ports, buffers) more often than the run
+    /// repeats a probe.
+    LocalLimit,
+    /// A local rule forbade the packet (firewall on this machine, EPERM or EACCES).
+    LocalPolicy,
+    /// The run's time was over before the port was decided.
+    TimeLimit,
+    /// The run was interrupted before the port was decided.
+    Interrupted,
+}
+
+impl Reason {
+    /// The state this reason shows for a TCP port.
+    pub const fn tcp_state(self) -> State {
+        match self {
+            Self::SynAck => State::Open,
+            Self::Rst => State::Closed,
+            Self::Icmp(_) | Self::Timeout { .. } => State::Filtered,
+            Self::NoNeighbour
+            | Self::NoRoute
+            | Self::LocalLimit
+            | Self::LocalPolicy
+            | Self::TimeLimit
+            | Self::Interrupted => State::NotTested,
+        }
+    }
+
+    /// Whether the host, or a device in front of it, said something.
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Self::SynAck | Self::Rst | Self::Icmp(_))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SynAck => f.pad("syn-ack"),
+            Self::Rst => f.pad("rst"),
+            Self::Icmp(code) => match (code.name(), code) {
+                (Some(name), _) => f.pad(name),
+                (None, Unreachable::V4(code)) => f.pad(&format!("icmp type 3 code {code}")),
+                (None, Unreachable::V6(code)) => f.pad(&format!("icmpv6 type 1 code {code}")),
+            },
+            Self::Timeout { probes: 1 } => f.pad("timeout after 1 probe"),
+            Self::Timeout { probes } => f.pad(&format!("timeout after {probes} probes")),
+            Self::NoNeighbour => f.pad("no neighbour"),
+            Self::NoRoute => f.pad("no route"),
+            Self::LocalLimit => f.pad("local limit"),
+            Self::LocalPolicy => f.pad("local policy"),
+            Self::TimeLimit => f.pad("time limit"),
+            Self::Interrupted => f.pad("interrupted"),
+        }
+    }
+}
+
+impl From<Reason> for String {
+    fn from(reason: Reason) -> Self {
+        // The two ICMP families share names; a document keeps which one it was.
+        match reason {
+            Reason::Icmp(code @ Unreachable::V6(_)) if code.name().is_some() => {
+                format!("{reason} (v6)")
+            }
+            _ => reason.to_string(),
+        }
+    }
+}
+
+impl TryFrom<String> for Reason {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl FromStr for Reason {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |start: &str, end: &str| -> Option<u8> {
+            text.strip_prefix(start)?.strip_suffix(end)?.parse().ok()
+        };
+        Ok(match text {
+            "syn-ack" => Self::SynAck,
+            "rst" => Self::Rst,
+            "timeout after 1 probe" => Self::Timeout { probes: 1 },
+            "no neighbour" => Self::NoNeighbour,
+            "no route" => Self::NoRoute,
+            "local limit" => Self::LocalLimit,
+            "local policy" => Self::LocalPolicy,
+            "time limit" => Self::TimeLimit,
+            "interrupted" => Self::Interrupted,
+            _ => {
+                if let Some(probes) = number("timeout after ", " probes") {
+                    return Ok(Self::Timeout { probes });
+                }
+                if let Some(code) = number("icmp type 3 code ", "") {
+                    return Ok(Self::Icmp(Unreachable::V4(code)));
+                }
+                if let Some(code) = number("icmpv6 type 1 code ", "") {
+                    return Ok(Self::Icmp(Unreachable::V6(code)));
+                }
+                let (name, make): (_, fn(u8) -> Unreachable) =
+                    if let Some(name) = text.strip_suffix(" (v6)") {
+                        (name, Unreachable::V6)
+                    } else {
+                        (text, Unreachable::V4)
+                    };
+                let code = (0..=u8::MAX)
+                    .map(make)
+                    .find(|code| code.name() == Some(name));
+                return code
+                    .map(Self::Icmp)
+                    .ok_or_else(|| format!("unknown reason {text:?}"));
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_can_be_read_back() {
+        let icmp = (0..=u8::MAX).flat_map(|code| {
+            [
+                Reason::Icmp(Unreachable::V4(code)),
+                Reason::Icmp(Unreachable::V6(code)),
+            ]
+        });
+        let silent = (0..=u8::MAX).map(|probes| Reason::Timeout { probes });
+        let rest = [
+            Reason::SynAck,
+            Reason::Rst,
+            Reason::NoNeighbour,
+            Reason::NoRoute,
+            Reason::LocalLimit,
+            Reason::LocalPolicy,
+            Reason::TimeLimit,
+            Reason::Interrupted,
+        ];
+        for reason in icmp.chain(silent).chain(rest) {
+            assert_eq!(String::from(reason).parse(), Ok(reason));
+        }
+        assert!("rstt".parse::<Reason>().is_err());
+        assert!("timeout after 300 probes".parse::<Reason>().is_err());
+    }
+}
