@@ -1,0 +1,11 @@
+//! What Portolan knows, as data: the files under `data/`, embedded, read once, and checked by the
+//! tests of this crate.
+//!
+//! Nothing here looks at a network or decides anything; a port number in a list is never evidence
+//! of what listens there.
+
+pub mod ports;
+pub mod reserved;
+mod table;
+
+pub use table::TableError;
