@@ -1,0 +1,536 @@
+//! The connect engine: one state machine over the positions of a probe order.
+//!
+//! What is not here: sockets and clocks (the driver's), the order itself (`portolan-targets`), and
+//! what becomes of a verdict.
+
+use crate::flights::{Flight, Flights};
+use crate::host::{Host, Waiting};
+use crate::pace::Spacing;
+use crate::rtt::Position;
+use crate::{Dial, DialId, EngineOptions, Loss, ProbeTarget, Reply, Verdict};
+use portolan_model::{Moment, Reason};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+/// Probes every position of an order until each has a verdict.
+///
+/// Call order, again and again until [`Engine::is_done`]:
+/// 1. [`Engine::handle_timeout`] with the time,
+/// 2. [`Engine::poll_abandoned`] until `None`: attempts whose sockets are to be given up,
+/// 3. [`Engine::poll_verdict`] until `None`: a verdict may hand over an open connection, whose id
+///    is used again by
+/// 4. [`Engine::poll_dial`] until `None`: attempts to begin; each ends by one
+///    [`Engine::handle_reply`] or by being abandoned,
+/// 5. wait for a reply, at most until [`Engine::poll_timeout`].
+#[derive(Debug)]
+pub struct Engine<L> {
+    lookup: L,
+    positions: u32,
+    cursor: u32,
+    options: EngineOptions,
+    hosts: Vec<Host>,
+    flights: Flights,
+    /// Hosts with something waiting and room for it.
+    served: VecDeque<u32>,
+    /// Hosts with something waiting that must not be asked before a moment.
+    spaced: BinaryHeap<Reverse<(Moment, u32)>>,
+    pace: TotalPace,
+    room: Room,
+    verdicts: VecDeque<Verdict>,
+    abandoned: VecDeque<DialId>,
+    waiting: u64,
+    unseen: Unseen,
+    draining: bool,
+    probes: u64,
+    decided: u64,
+    loss: Loss,
+}
+
+/// Counts of an engine so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Attempts that left this machine.
+    pub probes: u64,
+    /// Positions that have a verdict or were passed over by the lookup.
+    pub decided: u64,
+    /// Answers, losses and silence.
+    pub loss: Loss,
+}
+
+/// Attempts to hosts that never answered. Most of them will end in silence, each after a long
+/// wait, so they may not take all the room there is.
+#[derive(Debug, Default)]
+struct Unseen {
+    flying: u32,
+    /// Hosts that found no room for them.
+    hosts: VecDeque<u32>,
+}
+
+#[derive(Debug)]
+struct TotalPace {
+    spacing: Option<Spacing>,
+    next: Moment,
+}
+
+/// How many attempts this machine has room for, as far as it has shown.
+#[derive(Debug)]
+struct Room {
+    capacity: u32,
+    capacity_max: u32,
+    paused_until: Moment,
+    refused_in_a_row: u32,
+}
+
+/// Positions looked at by one call of [`Engine::poll_dial`] before it returns to the driver.
+const LOOK_AHEAD: u32 = 256;
+/// Attempts for which this machine had no room, after which a port counts as not tested.
+const REFUSALS_MAX: u8 = 20;
+/// First pause after this machine had no room; it doubles while that goes on.
+const PAUSE_FIRST: Duration = Duration::from_millis(2);
+/// Longest such pause.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
+    /// An engine over `positions` positions and `hosts` hosts. `lookup` says what a position
+    /// stands for; `None` passes over it (it was decided in an earlier run). The same position
+    /// must always give the same target.
+    pub fn new(lookup: L, positions: u32, hosts: u32, options: EngineOptions) -> Self {
+        let capacity = options.capacity.max(1);
+        Self {
+            lookup,
+            positions,
+            cursor: 0,
+            options,
+            hosts: (0..hosts).map(|_| Host::new()).collect(),
+            flights: Flights::default(),
+            served: VecDeque::new(),
+            spaced: BinaryHeap::new(),
+            pace: TotalPace {
+                spacing: options.rate.map(Spacing::of_rate),
+                next: Moment::START,
+            },
+            room: Room {
+                capacity,
+                capacity_max: capacity,
+                paused_until: Moment::START,
+                refused_in_a_row: 0,
+            },
+            verdicts: VecDeque::new(),
+            abandoned: VecDeque::new(),
+            waiting: 0,
+            unseen: Unseen::default(),
+            draining: false,
+            probes: 0,
+            decided: 0,
+            loss: Loss::default(),
+        }
+    }
+
+    /// The next attempt to begin, if one may begin now.
+    pub fn poll_dial(&mut self, now: Moment) -> Option<Dial> {
+        if self.draining || !self.room.is_free(self.flights.len(), now) || self.pace.next > now {
+            return None;
+        }
+        self.dial_from_order(now)
+            .or_else(|| self.dial_from_hosts(now))
+    }
+
+    /// The driver's word on attempt `id`; ids that are not under way are passed over.
+    pub fn handle_reply(&mut self, now: Moment, id: DialId, reply: Reply) {
+        let Some(flight) = self.end_flight(id) else {
+            return;
+        };
+        if !matches!(reply, Reply::LocalLimit) {
+            self.room.granted();
+        }
+        match reply {
+            Reply::Accepted => self.answered(now, &flight, Reason::SynAck, Some(id)),
+            Reply::Refused => self.answered(now, &flight, Reason::Rst, None),
+            Reply::Icmp(code) => self.answered(now, &flight, Reason::Icmp(code), None),
+            Reply::NoNeighbour => self.unreachable(&flight, Reason::NoNeighbour),
+            Reply::NoRoute => self.unreachable(&flight, Reason::NoRoute),
+            Reply::LocalPolicy => self.unsent(&flight, Reason::LocalPolicy),
+            Reply::LocalLimit => self.no_room(now, &flight),
+        }
+        self.list_host(flight.target.host);
+    }
+
+    /// Gives up the attempts whose time is over and wakes the hosts whose time has come.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        while let Some(id) = self.flights.expired(now) {
+            self.abandoned.push_back(id);
+            if let Some(flight) = self.end_flight(id) {
+                self.silent(now, &flight);
+                self.list_host(flight.target.host);
+            }
+        }
+        while let Some(Reverse((moment, host))) = self.spaced.peek().copied() {
+            if moment > now {
+                break;
+            }
+            self.spaced.pop();
+            if let Some(state) = self.hosts.get_mut(index(host)) {
+                state.spaced = false;
+            }
+            self.list_host(host);
+        }
+    }
+
+    /// The next attempt whose socket is to be given up; its id may be in use again after the next
+    /// [`Engine::poll_dial`].
+    pub fn poll_abandoned(&mut self) -> Option<DialId> {
+        self.abandoned.pop_front()
+    }
+
+    /// The next port that is decided.
+    pub fn poll_verdict(&mut self) -> Option<Verdict> {
+        self.verdicts.pop_front()
+    }
+
+    /// When to call [`Engine::handle_timeout`] if no reply comes before; `None`: when a reply
+    /// comes. [`Moment::START`] asks for an immediate further round.
+    pub fn poll_timeout(&mut self, now: Moment) -> Option<Moment> {
+        let deadline = self.flights.next_deadline();
+        if self.draining {
+            return deadline;
+        }
+        let spaced = self.spaced.peek().map(|Reverse((moment, _))| *moment);
+        let has_work = self.cursor < self.positions || !self.served.is_empty();
+        let begin = (has_work && self.flights.len() < self.room.capacity)
+            .then(|| self.room.paused_until.max(self.pace.next));
+        let begin = begin.map(|moment| if moment <= now { Moment::START } else { moment });
+        [deadline, spaced, begin].into_iter().flatten().min()
+    }
+
+    /// Begins nothing further; what is under way may still be answered.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether every position is decided, or the engine is drained.
+    pub fn is_done(&self) -> bool {
+        let asked = self.draining || (self.cursor >= self.positions && self.waiting == 0);
+        asked && self.flights.len() == 0 && self.verdicts.is_empty()
+    }
+
+    /// Counts so far.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            probes: self.probes,
+            decided: self.decided,
+            loss: self.loss,
+        }
+    }
+
+    /// Attempts under way.
+    pub fn flying(&self) -> u32 {
+        self.flights.len()
+    }
+
+    /// First probes, in the order of the plan.
+    fn dial_from_order(&mut self, now: Moment) -> Option<Dial> {
+        for _ in 0..LOOK_AHEAD {
+            if self.cursor >= self.positions {
+                return None;
+            }
+            let position = self.cursor;
+            self.cursor += 1;
+            let Some(target) = (self.lookup)(position) else {
+                self.decided = self.decided.saturating_add(1);
+                continue;
+            };
+            let waiting = Waiting {
+                position,
+                pass: 0,
+                refusals: 0,
+            };
+            let Some(host) = self.hosts.get_mut(index(target.host)) else {
+                continue;
+            };
+            if let Some(reason) = host.down {
+                self.decide(target, reason, 0, None, None);
+            } else if host.has_room(now)
+                && host.next <= now
+                && host.waiting.is_empty()
+                && (host.answered || self.unseen.has_room(&self.room))
+            {
+                return Some(self.begin(now, target, waiting));
+            } else {
+                host.waiting.push_back(waiting);
+                self.waiting = self.waiting.saturating_add(1);
+                self.list_host(target.host);
+            }
+        }
+        None
+    }
+
+    /// What waits at hosts that have room: first probes that found them busy, and repeats.
+    fn dial_from_hosts(&mut self, now: Moment) -> Option<Dial> {
+        for _ in 0..LOOK_AHEAD {
+            let number = self.served.pop_front()?;
+            let host = self.hosts.get_mut(index(number))?;
+            host.listed = false;
+            if host.next > now {
+                if !host.spaced {
+                    host.spaced = true;
+                    self.spaced.push(Reverse((host.next, number)));
+                }
+                continue;
+            }
+            if !host.has_room(now) {
+                if let Some(moment) = host.grows_at() {
+                    host.spaced = true;
+                    self.spaced.push(Reverse((moment, number)));
+                }
+                continue;
+            }
+            if !host.answered && host.down.is_none() && !self.unseen.has_room(&self.room) {
+                host.listed = true;
+                self.unseen.hosts.push_back(number);
+                continue;
+            }
+            let Some(waiting) = host.waiting.pop_front() else {
+                continue;
+            };
+            let down = host.down;
+            self.waiting = self.waiting.saturating_sub(1);
+            let Some(target) = (self.lookup)(waiting.position) else {
+                continue;
+            };
+            if let Some(reason) = down {
+                self.decide(target, reason, waiting.pass, None, None);
+                self.list_host(number);
+                continue;
+            }
+            let dial = self.begin(now, target, waiting);
+            self.list_host(number);
+            return Some(dial);
+        }
+        None
+    }
+
+    fn begin(&mut self, now: Moment, target: ProbeTarget, waiting: Waiting) -> Dial {
+        let mut wait = Duration::from_secs(1);
+        let patience = self.options.patience;
+        if let Some(host) = self.hosts.get_mut(index(target.host)) {
+            let wanted = probes_wanted(patience.retries, &self.loss, host.answered);
+            let last = waiting.pass.saturating_add(1) >= wanted;
+            let position = if last {
+                Position::Last
+            } else {
+                Position::Earlier
+            };
+            let adaptive = || host.rtt.wait(host.answered, waiting.pass, position);
+            wait = patience.timeout.unwrap_or_else(adaptive);
+            host.begin(now);
+            if !host.answered {
+                self.unseen.flying += 1;
+            }
+            let rates = [self.options.host_rate, host.window.rate()];
+            if let Some(rate) = rates.into_iter().flatten().reduce(f64::min) {
+                host.next = Spacing::of_rate(rate).next(now, host.next);
+            }
+        }
+        if let Some(spacing) = self.pace.spacing {
+            self.pace.next = spacing.next(now, self.pace.next);
+        }
+        self.probes = self.probes.saturating_add(1);
+        let id = self.flights.begin(target, waiting, now, now + wait);
+        Dial {
+            id,
+            host: target.host,
+            endpoint: target.endpoint,
+        }
+    }
+
+    fn end_flight(&mut self, id: DialId) -> Option<Flight> {
+        let flight = self.flights.end(id)?;
+        if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
+            host.flying = host.flying.saturating_sub(1);
+            if !host.answered {
+                self.unseen.flying = self.unseen.flying.saturating_sub(1);
+                if let Some(number) = self.unseen.hosts.pop_front() {
+                    self.served.push_back(number);
+                }
+            }
+        }
+        Some(flight)
+    }
+
+    fn answered(
+        &mut self,
+        now: Moment,
+        flight: &Flight,
+        reason: Reason,
+        connection: Option<DialId>,
+    ) {
+        let rtt = now.since(flight.began);
+        let pass = flight.waiting.pass;
+        if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
+            if !host.answered {
+                host.answered = true;
+                // What is still under way to it counts as an attempt to a host that answers.
+                self.unseen.flying = self.unseen.flying.saturating_sub(host.flying);
+                self.served.append(&mut self.unseen.hosts);
+            }
+            host.rtt.sample(rtt);
+            host.probe_ended(now, pass, true);
+        }
+        self.loss.answer(pass);
+        if matches!(reason, Reason::SynAck) {
+            self.loss.open = self.loss.open.saturating_add(1);
+        }
+        let probes = pass.saturating_add(1);
+        self.decide(flight.target, reason, probes, Some(rtt), connection);
+    }
+
+    fn silent(&mut self, now: Moment, flight: &Flight) {
+        let probes = flight.waiting.pass.saturating_add(1);
+        let Some(host) = self.hosts.get_mut(index(flight.target.host)) else {
+            return;
+        };
+        host.probe_ended(now, flight.waiting.pass, false);
+        if self.draining {
+            return;
+        }
+        let wanted = probes_wanted(self.options.patience.retries, &self.loss, host.answered);
+        if probes < wanted {
+            host.waiting.push_back(Waiting {
+                pass: probes,
+                ..flight.waiting
+            });
+            self.waiting = self.waiting.saturating_add(1);
+        } else {
+            self.loss.silence(probes);
+            self.decide(
+                flight.target,
+                Reason::Timeout { probes },
+                probes,
+                None,
+                None,
+            );
+        }
+    }
+
+    /// No packet can reach the host: so it is for all its ports, unless it answered before.
+    fn unreachable(&mut self, flight: &Flight, reason: Reason) {
+        self.probes = self.probes.saturating_sub(1);
+        let Some(host) = self.hosts.get_mut(index(flight.target.host)) else {
+            return;
+        };
+        if host.answered && flight.waiting.refusals < REFUSALS_MAX {
+            let refusals = flight.waiting.refusals.saturating_add(1);
+            host.waiting.push_back(Waiting {
+                refusals,
+                ..flight.waiting
+            });
+            self.waiting = self.waiting.saturating_add(1);
+            return;
+        }
+        if !host.answered {
+            host.down = Some(reason);
+        }
+        self.decide(flight.target, reason, flight.waiting.pass, None, None);
+    }
+
+    fn unsent(&mut self, flight: &Flight, reason: Reason) {
+        self.probes = self.probes.saturating_sub(1);
+        self.decide(flight.target, reason, flight.waiting.pass, None, None);
+    }
+
+    fn no_room(&mut self, now: Moment, flight: &Flight) {
+        self.probes = self.probes.saturating_sub(1);
+        self.room.refused(self.flights.len(), now);
+        let refusals = flight.waiting.refusals.saturating_add(1);
+        if refusals >= REFUSALS_MAX {
+            self.decide(
+                flight.target,
+                Reason::LocalLimit,
+                flight.waiting.pass,
+                None,
+                None,
+            );
+        } else if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
+            host.waiting.push_front(Waiting {
+                refusals,
+                ..flight.waiting
+            });
+            self.waiting = self.waiting.saturating_add(1);
+        }
+    }
+
+    fn decide(
+        &mut self,
+        target: ProbeTarget,
+        reason: Reason,
+        probes: u8,
+        rtt: Option<Duration>,
+        connection: Option<DialId>,
+    ) {
+        self.decided = self.decided.saturating_add(1);
+        let ProbeTarget { host, endpoint } = target;
+        self.verdicts.push_back(Verdict {
+            host,
+            endpoint,
+            reason,
+            probes,
+            rtt,
+            connection,
+        });
+    }
+
+    /// Puts a host that has something waiting on the list to be served.
+    fn list_host(&mut self, number: u32) {
+        if let Some(host) = self.hosts.get_mut(index(number))
+            && !host.listed
+            && !host.spaced
+            && !host.waiting.is_empty()
+        {
+            host.listed = true;
+            self.served.push_back(number);
+        }
+    }
+}
+
+impl Unseen {
+    /// Three quarters of all room at most; the first attempt always finds some.
+    const fn has_room(&self, room: &Room) -> bool {
+        self.flying == 0 || self.flying < room.capacity - room.capacity / 4
+    }
+}
+
+impl Room {
+    fn is_free(&self, flying: u32, now: Moment) -> bool {
+        flying < self.capacity && self.paused_until <= now
+    }
+
+    /// An attempt had room: the capacity that was cut comes back step by step.
+    fn granted(&mut self) {
+        self.refused_in_a_row = 0;
+        if self.capacity < self.capacity_max {
+            self.capacity += 1;
+        }
+    }
+
+    fn refused(&mut self, flying: u32, now: Moment) {
+        if self.paused_until <= now {
+            let doublings = self.refused_in_a_row.min(8);
+            let pause = PAUSE_FIRST.saturating_mul(1 << doublings).min(PAUSE_MAX);
+            self.paused_until = now + pause;
+            self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+        }
+        self.capacity = self.capacity.min(flying.saturating_sub(flying / 8)).max(1);
+    }
+}
+
+fn probes_wanted(retries: Option<u8>, loss: &Loss, host_answered: bool) -> u8 {
+    retries.map_or_else(
+        || loss.probes_wanted(host_answered),
+        |retries| retries.saturating_add(1),
+    )
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,104 @@
+//! What the engine knows of one host.
+
+use crate::pace::Window;
+use crate::rtt::Rtt;
+use portolan_model::{Moment, Reason};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Attempts that a host which never answered gets in one [`UNSEEN_STEP_TIME`].
+const UNSEEN_STEP: u32 = 128;
+/// See [`UNSEEN_STEP`]: 128 attempts in 50 ms are 2,560 a second.
+const UNSEEN_STEP_TIME: Duration = Duration::from_millis(50);
+/// A host that never answered gets no more than this at once.
+const UNSEEN_MAX: u32 = 4_096;
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) rtt: Rtt,
+    pub(crate) window: Window,
+    /// Attempts under way.
+    pub(crate) flying: u32,
+    /// The first attempt of all.
+    pub(crate) begun: Option<Moment>,
+    /// Whether anything came back from it or for it.
+    pub(crate) answered: bool,
+    /// Set when no packet can reach it: the reason of all its further ports.
+    pub(crate) down: Option<Reason>,
+    /// Earliest moment of its next attempt, when attempts to a host are spaced.
+    pub(crate) next: Moment,
+    /// Waits in the engine's list of hosts that may be served.
+    pub(crate) listed: bool,
+    /// Waits in the engine's list of hosts that must not be served before [`Host::next`].
+    pub(crate) spaced: bool,
+    /// What is to be asked of it later: first probes that found it busy, and repeats.
+    pub(crate) waiting: VecDeque<Waiting>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// Position in the probe order.
+    pub(crate) position: u32,
+    /// Probes that left for it already.
+    pub(crate) pass: u8,
+    /// Attempts that this machine had no room for.
+    pub(crate) refusals: u8,
+}
+
+impl Host {
+    pub(crate) const fn new() -> Self {
+        Self {
+            rtt: Rtt::new(),
+            window: Window::new(),
+            flying: 0,
+            begun: None,
+            answered: false,
+            down: None,
+            next: Moment::START,
+            listed: false,
+            spaced: false,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Whether another attempt may begin now, as far as this host goes.
+    pub(crate) fn has_room(&self, now: Moment) -> bool {
+        self.flying < self.limit(now)
+    }
+
+    /// When a host that has no room gets more of it although nothing comes back.
+    pub(crate) fn grows_at(&self) -> Option<Moment> {
+        let growing = !self.answered && self.down.is_none() && self.flying < UNSEEN_MAX;
+        let begun = self.begun?;
+        let steps = (self.flying / UNSEEN_STEP).saturating_add(1);
+        growing.then(|| begun + UNSEEN_STEP_TIME.saturating_mul(steps))
+    }
+
+    /// An attempt begins.
+    pub(crate) fn begin(&mut self, now: Moment) {
+        self.flying += 1;
+        self.begun.get_or_insert(now);
+    }
+
+    /// The probe after `pass` others to the same port ended.
+    pub(crate) fn probe_ended(&mut self, now: Moment, pass: u8, answered: bool) {
+        if pass == 0 {
+            self.window.first_probe_ended(now, answered);
+        } else {
+            self.window.repeat_ended(now, answered);
+        }
+    }
+
+    fn limit(&self, now: Moment) -> u32 {
+        if self.answered {
+            return self.window.limit();
+        }
+        // Before the first answer nothing but time tells whether more may be asked: so many
+        // attempts at once, and as many again with each step of time.
+        let steps = self.begun.map_or(0, |begun| {
+            now.since(begun).as_millis() / UNSEEN_STEP_TIME.as_millis()
+        });
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX).saturating_add(1);
+        UNSEEN_STEP.saturating_mul(steps).min(UNSEEN_MAX)
+    }
+}

@@ -1,0 +1,18 @@
+//! Decides which probe goes when, and what its answer or silence means. Sans-io: probes go out
+//! through [`Engine::poll_dial`], replies come in through [`Engine::handle_reply`], time is an
+//! argument. No socket, clock, thread or randomness of its own, so that the same plan on the same
+//! simulated network gives the same events.
+
+mod dial;
+mod engine;
+mod flights;
+mod host;
+mod loss;
+mod options;
+mod pace;
+mod rtt;
+
+pub use dial::{Dial, DialId, ProbeTarget, Reply, Verdict};
+pub use engine::{Engine, Figures};
+pub use loss::Loss;
+pub use options::{EngineOptions, Patience};

@@ -1,0 +1,167 @@
+//! How much gets lost, how often to repeat because of it, and what may have been missed.
+
+use portolan_model::Estimate;
+
+/// Counts of answers and of probes that went without one although the port answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Ports that answered, by reset, handshake or ICMP error.
+    pub answered: u64,
+    /// Probes to those ports that had no answer before the one that did.
+    pub lost: u64,
+    /// Ports found open.
+    pub open: u64,
+    /// Ports given up as silent.
+    pub silent: u64,
+    /// Fewest probes that a silent port got, over all silent ports; 0 while there are none.
+    pub silent_probes_min: u8,
+}
+
+/// A port is given up when the chance that every one of its probes got lost is below this.
+const MISS_MAX: f64 = 1e-6;
+/// What is assumed before anything was measured: as many answers without a loss …
+const PRIOR_ANSWERED: f64 = 50.0;
+/// … and as many losses.
+const PRIOR_LOST: f64 = 0.45;
+/// Probes to a silent port of a host that answers elsewhere.
+const PROBES_MIN: u8 = 3;
+/// Probes to a port of a host that never answered; the kernel repeats each of them once.
+const PROBES_MIN_UNSEEN: u8 = 2;
+/// No port gets more.
+const PROBES_MAX: u8 = 10;
+
+impl Loss {
+    /// Adds the counts of another engine.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            answered: self.answered.saturating_add(other.answered),
+            lost: self.lost.saturating_add(other.lost),
+            open: self.open.saturating_add(other.open),
+            silent: self.silent.saturating_add(other.silent),
+            silent_probes_min: match (self.silent_probes_min, other.silent_probes_min) {
+                (0, probes) | (probes, 0) => probes,
+                (a, b) => a.min(b),
+            },
+        }
+    }
+
+    /// Share of round trips that got lost; `None` until something answered.
+    pub fn share(&self) -> Option<f64> {
+        let answered = as_f64(self.answered);
+        (self.answered > 0).then(|| as_f64(self.lost) / (answered + as_f64(self.lost)))
+    }
+
+    /// What the counts say about completeness. Of `n` open ports a share `loss^probes` is missed
+    /// when each gets `probes` probes; the number found stands for `n`.
+    pub fn estimate(&self) -> Estimate {
+        let Some(loss) = self.share() else {
+            return Estimate::default();
+        };
+        let missed = if self.silent == 0 {
+            0.0
+        } else {
+            let all_lost = loss.powi(i32::from(self.silent_probes_min));
+            (as_f64(self.open) * all_lost / (1.0 - all_lost).max(f64::EPSILON))
+                .min(as_f64(self.silent))
+        };
+        Estimate {
+            loss: Some(loss),
+            missed: Some(missed),
+        }
+    }
+
+    /// How many probes a silent port gets.
+    pub(crate) fn probes_wanted(&self, host_answered: bool) -> u8 {
+        if !host_answered {
+            return PROBES_MIN_UNSEEN;
+        }
+        let lost = as_f64(self.lost) + PRIOR_LOST;
+        let share = lost / (as_f64(self.answered) + as_f64(self.lost) + PRIOR_ANSWERED);
+        let mut probes = 1;
+        let mut all_lost = share;
+        while all_lost > MISS_MAX && probes < PROBES_MAX {
+            all_lost *= share;
+            probes += 1;
+        }
+        probes.max(PROBES_MIN)
+    }
+
+    pub(crate) fn answer(&mut self, probes_before: u8) {
+        self.answered = self.answered.saturating_add(1);
+        self.lost = self.lost.saturating_add(u64::from(probes_before));
+    }
+
+    pub(crate) fn silence(&mut self, probes: u8) {
+        self.silent = self.silent.saturating_add(1);
+        if self.silent_probes_min == 0 || probes < self.silent_probes_min {
+            self.silent_probes_min = probes;
+        }
+    }
+}
+
+/// Counts stay far below 2^52, where every integer has its own `f64`.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of probes stay below 2^52"
+)]
+const fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(answered: u64, lost: u64, expected_probes: u8) {
+        let loss = Loss {
+            answered,
+            lost,
+            ..Loss::default()
+        };
+        assert_eq!(loss.probes_wanted(true), expected_probes, "{loss:?}");
+    }
+
+    #[test]
+    fn more_loss_asks_for_more_probes() {
+        check(0, 0, 3);
+        check(5, 0, 3);
+        check(60_000, 0, 3);
+        check(60_000, 1_200, 4);
+        check(60_000, 6_480, 6);
+        check(60_000, 20_000, 10);
+    }
+
+    #[test]
+    fn a_host_that_never_answered_gets_the_fewest() {
+        assert_eq!(Loss::default().probes_wanted(false), PROBES_MIN_UNSEEN);
+    }
+
+    #[test]
+    fn nothing_measured_means_nothing_claimed() {
+        assert_eq!(Loss::default().estimate(), Estimate::default());
+        let all_answered = Loss {
+            answered: 100,
+            open: 4,
+            ..Loss::default()
+        };
+        assert_eq!(all_answered.estimate().missed, Some(0.0));
+    }
+
+    #[test]
+    fn expected_misses_fall_with_every_probe() {
+        let at = |probes| {
+            let loss = Loss {
+                answered: 900,
+                lost: 100,
+                open: 200,
+                silent: 50,
+                silent_probes_min: probes,
+            };
+            loss.estimate().missed.unwrap()
+        };
+        assert!((at(1) - 200.0 / 9.0).abs() < 1e-6);
+        assert!(at(2) < at(1) / 8.0);
+        assert!(at(6) < 0.001);
+    }
+}
