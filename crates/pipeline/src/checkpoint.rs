@@ -1,0 +1,163 @@
+//! A run on disk: enough to go on after an interruption or a crash as if there had been none.
+//!
+//! The file is one head line (`portolan-checkpoint/1`, length and SHA-256 of the rest) and one
+//! JSON document. It is written beside its place and renamed over it, so that a crash leaves the
+//! one before.
+
+use crate::host_record::SavedHost;
+use portolan_model::{HostReport, Plan, Run, Unanswered};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// What a run has found so far and what is left to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub(crate) plan: Plan,
+    pub(crate) run: Run,
+    /// Windows of the order that are done.
+    pub(crate) windows_ended: u64,
+    /// Hosts of those windows that answered.
+    pub(crate) hosts_ended: Vec<HostReport>,
+    /// Addresses of those windows that did not.
+    pub(crate) unanswered: Unanswered,
+    /// Hosts that are under way.
+    pub(crate) hosts: Vec<SavedHost>,
+    pub(crate) counts: SavedCounts,
+}
+
+/// Counts of the parts of a run before this one.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SavedCounts {
+    pub(crate) probes: u64,
+    pub(crate) answered: u64,
+    pub(crate) lost: u64,
+    pub(crate) open: u64,
+    pub(crate) silent: u64,
+    pub(crate) silent_probes_min: u8,
+    pub(crate) duration_s: f64,
+}
+
+/// Why a checkpoint was not written or cannot be gone on from.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The file cannot be read.
+    #[error("the checkpoint {path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is no checkpoint, or not whole.
+    #[error(
+        "the checkpoint {path} is damaged ({why}) and nothing can be gone on from; start the scan \
+         again without --resume"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How it shows.
+        why: String,
+    },
+    /// The file cannot be written.
+    #[error("the checkpoint {path} cannot be written: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+const HEAD: &str = "portolan-checkpoint/1";
+/// No checkpoint is larger; a file that is, is not read.
+const BYTES_MAX: u64 = 2 << 30;
+
+impl Checkpoint {
+    /// The plan of the run.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The run, as far as it went.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Writes the checkpoint to `path` in place of what is there.
+    pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        self.try_write(path)
+            .map_err(|source| CheckpointError::Write {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
+    /// Reads the checkpoint at `path`.
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let read = |source| CheckpointError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(read)?;
+        let mut bytes = Vec::new();
+        file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(read)?;
+        Self::parse(&bytes).map_err(|why| CheckpointError::Damaged {
+            path: path.to_owned(),
+            why,
+        })
+    }
+
+    /// Reads a checkpoint from its bytes; the error says how it is damaged.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let end = bytes.iter().take(256).position(|byte| *byte == b'\n');
+        let (head, body) = end
+            .and_then(|end| bytes.split_at_checked(end.saturating_add(1)))
+            .ok_or("it has no head line")?;
+        let head = str::from_utf8(head).map_err(|_| "its head line is no text")?;
+        let mut words = head.split_whitespace();
+        if words.next() != Some(HEAD) {
+            return Err("it does not begin as a checkpoint does".to_owned());
+        }
+        let length = words.next().and_then(|word| word.parse::<usize>().ok());
+        if length != Some(body.len()) {
+            return Err("its end is missing".to_owned());
+        }
+        if words.next() != Some(sha256(body).as_str()) {
+            return Err("its checksum does not fit".to_owned());
+        }
+        serde_json::from_slice(body).map_err(|error| format!("its content is wrong: {error}"))
+    }
+
+    fn try_write(&self, path: &Path) -> io::Result<()> {
+        let body = serde_json::to_vec(self)?;
+        let beside = path.with_extension("new");
+        let written = File::create(&beside).and_then(|mut file| {
+            writeln!(file, "{HEAD} {} {}", body.len(), sha256(&body))?;
+            file.write_all(&body)?;
+            file.sync_all()
+        });
+        if let Err(error) = written.and_then(|()| fs::rename(&beside, path)) {
+            // What could not be written whole is of no use to anybody.
+            let _ = fs::remove_file(&beside);
+            return Err(error);
+        }
+        Ok(())
+    }
+}
+
+/// The SHA-256 of `bytes` in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

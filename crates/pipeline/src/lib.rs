@@ -1,0 +1,16 @@
+//! Drives the stages of a run over the network edge and tells the world in events.
+//!
+//! What is not here: how anything is shown or kept (`portolan-report`, the binary).
+
+mod checkpoint;
+mod collector;
+mod host_record;
+mod limits;
+mod look;
+mod own;
+mod progress;
+mod run;
+mod sweep;
+
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use run::{Ended, Finished, RunError, RunRequest, run};

@@ -1,0 +1,61 @@
+//! How much this machine lets a run do at once.
+
+use portolan_model::Plan;
+use portolan_net::privilege::{FileLimit, raise_file_limit};
+
+/// Bounds of one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Probes under way, over all workers.
+    pub(crate) capacity: u32,
+    /// Threads that probe.
+    pub(crate) workers: u32,
+    /// First looks under way.
+    pub(crate) looks_max: usize,
+    /// Connections that wait for or are in a first look.
+    pub(crate) held_max: u32,
+}
+
+/// Probes under way on any machine.
+const CAPACITY_MAX: u32 = 28_000;
+/// Threads that probe on any machine.
+const WORKERS_MAX: u32 = 4;
+/// Below this many probes a second one thread is enough, and keeps the rate more evenly.
+const ONE_WORKER_RATE: u64 = 5_000;
+/// Below this many probes one thread is enough.
+const ONE_WORKER_PROBES: u64 = 4_096;
+/// First looks under way on any machine.
+const LOOKS_MAX: u32 = 128;
+/// Descriptors kept free for everything else: output files, epoll, netlink, the resolver.
+const RESERVE: u64 = 48;
+/// Assumed when the limit cannot be read.
+const FILES_ASSUMED: u64 = 1_024;
+
+impl Limits {
+    /// The bounds for `plan` with `probes` first probes. Raises the soft limit of open files to
+    /// the hard one.
+    pub(crate) fn of(plan: &Plan, probes: u64) -> Self {
+        let files = raise_file_limit().map_or(FILES_ASSUMED, |FileLimit { now, .. }| now);
+        let files = u32::try_from(files.saturating_sub(RESERVE))
+            .unwrap_or(u32::MAX)
+            .max(16);
+        let looks = (files / 8).clamp(2, LOOKS_MAX);
+        let held_max = looks.saturating_mul(2);
+        let capacity = (files.saturating_sub(held_max + looks)).clamp(8, CAPACITY_MAX);
+        let slow = [plan.pace.rate, plan.scope.rate]
+            .into_iter()
+            .flatten()
+            .min();
+        let one = probes < ONE_WORKER_PROBES
+            || slow.is_some_and(|rate| rate < ONE_WORKER_RATE)
+            || plan.pace.host_rate.or(plan.scope.host_rate).is_some();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = u32::try_from(cores).unwrap_or(WORKERS_MAX);
+        Self {
+            capacity,
+            workers: if one { 1 } else { cores.clamp(1, WORKERS_MAX) },
+            looks_max: usize::try_from(looks).unwrap_or(usize::MAX),
+            held_max,
+        }
+    }
+}

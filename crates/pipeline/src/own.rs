@@ -1,0 +1,67 @@
+//! Joins what a scan sees from outside to what this machine knows of its own sockets.
+
+use portolan_model::{AddressSet, HostReport, Listener, Process, State, Transport};
+use portolan_net::{interface, listeners};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// This machine's addresses and, once they are asked for, its listening sockets.
+#[derive(Debug)]
+pub(crate) struct Own {
+    addresses: AddressSet,
+    listeners: Option<Vec<Listener>>,
+}
+
+impl Own {
+    /// Reads the addresses of this machine. Where they cannot be read, nothing is joined.
+    pub(crate) fn read() -> Self {
+        let mut addresses = interface::attached().map(|it| it.own).unwrap_or_default();
+        // All of 127.0.0.0/8 is this host (RFC 1122 §3.2.1.3), whatever is assigned.
+        let loopback = AddressSet::network(IpAddr::V4(Ipv4Addr::LOCALHOST), 8);
+        addresses.extend_from(&loopback.unwrap_or_default());
+        Self {
+            addresses,
+            listeners: None,
+        }
+    }
+
+    /// Whether `address` is one of this machine's.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains(address)
+    }
+
+    /// Adds the owning process to every open port of one of this machine's addresses.
+    pub(crate) fn join(&mut self, host: &mut HostReport) {
+        if !self.has(host.ip) {
+            return;
+        }
+        let listeners = self.listeners.get_or_insert_with(|| {
+            listeners::listening()
+                .map(|it| it.listeners)
+                .unwrap_or_default()
+        });
+        for port in host
+            .ports
+            .iter_mut()
+            .filter(|port| port.state == State::Open)
+        {
+            port.process = holder(listeners, host.ip, port.transport, port.port);
+        }
+    }
+}
+
+/// The process that answers for `port` at `address`. A socket bound to the very address comes
+/// before one that is bound to all.
+fn holder(
+    listeners: &[Listener],
+    address: IpAddr,
+    transport: Transport,
+    port: u16,
+) -> Option<Process> {
+    let answering = listeners
+        .iter()
+        .filter(|it| it.transport == transport && it.port == port && it.answers_for(address));
+    let closest = answering
+        .filter(|it| !it.processes.is_empty())
+        .max_by_key(|it| it.address == address)?;
+    closest.processes.first().cloned()
+}
