@@ -5,6 +5,7 @@
 
 use crate::flights::{Flight, Flights};
 use crate::host::{Host, Waiting};
+use crate::loss::Habit;
 use crate::pace::Spacing;
 use crate::rtt::Position;
 use crate::{Dial, DialId, EngineOptions, Loss, ProbeTarget, Reply, Verdict};
@@ -80,12 +81,18 @@ struct Room {
     capacity_max: u32,
     paused_until: Moment,
     refused_in_a_row: u32,
+    /// Attempts that had room since the capacity last changed.
+    granted: u32,
 }
 
 /// Positions looked at by one call of [`Engine::poll_dial`] before it returns to the driver.
 const LOOK_AHEAD: u32 = 256;
+/// Positions that may wait at busy hosts, eight bytes each.
+const BACKLOG_MAX: u64 = 1 << 20;
 /// Attempts for which this machine had no room, after which a port counts as not tested.
 const REFUSALS_MAX: u8 = 20;
+/// Attempts that had room for each attempt more that may be under way after the capacity was cut.
+const GRANTS_A_STEP: u32 = 2;
 /// First pause after this machine had no room; it doubles while that goes on.
 const PAUSE_FIRST: Duration = Duration::from_millis(2);
 /// Longest such pause.
@@ -115,6 +122,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
                 capacity_max: capacity,
                 paused_until: Moment::START,
                 refused_in_a_row: 0,
+                granted: 0,
             },
             verdicts: VecDeque::new(),
             abandoned: VecDeque::new(),
@@ -161,7 +169,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         while let Some(id) = self.flights.expired(now) {
             self.abandoned.push_back(id);
             if let Some(flight) = self.end_flight(id) {
-                self.silent(now, &flight);
+                self.silent(&flight);
                 self.list_host(flight.target.host);
             }
         }
@@ -191,12 +199,18 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
     /// When to call [`Engine::handle_timeout`] if no reply comes before; `None`: when a reply
     /// comes. [`Moment::START`] asks for an immediate further round.
     pub fn poll_timeout(&mut self, now: Moment) -> Option<Moment> {
+        // What was decided while dials were looked for is waiting to be taken.
+        if !self.verdicts.is_empty() {
+            return Some(Moment::START);
+        }
         let deadline = self.flights.next_deadline();
         if self.draining {
             return deadline;
         }
         let spaced = self.spaced.peek().map(|Reverse((moment, _))| *moment);
-        let has_work = self.cursor < self.positions || !self.served.is_empty();
+        let has_work = self.may_read_on()
+            || !self.served.is_empty()
+            || (!self.unseen.hosts.is_empty() && self.unseen.has_room(&self.room));
         let begin = (has_work && self.flights.len() < self.room.capacity)
             .then(|| self.room.paused_until.max(self.pace.next));
         let begin = begin.map(|moment| if moment <= now { Moment::START } else { moment });
@@ -228,10 +242,15 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         self.flights.len()
     }
 
+    /// Whether the order has more, and what was read and waits at busy hosts is bounded.
+    const fn may_read_on(&self) -> bool {
+        self.cursor < self.positions && self.waiting < BACKLOG_MAX
+    }
+
     /// First probes, in the order of the plan.
     fn dial_from_order(&mut self, now: Moment) -> Option<Dial> {
         for _ in 0..LOOK_AHEAD {
-            if self.cursor >= self.positions {
+            if !self.may_read_on() {
                 return None;
             }
             let position = self.cursor;
@@ -268,7 +287,10 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
     /// What waits at hosts that have room: first probes that found them busy, and repeats.
     fn dial_from_hosts(&mut self, now: Moment) -> Option<Dial> {
         for _ in 0..LOOK_AHEAD {
-            let number = self.served.pop_front()?;
+            let number = self
+                .served
+                .pop_front()
+                .or_else(|| self.unseen.next(&self.room))?;
             let host = self.hosts.get_mut(index(number))?;
             host.listed = false;
             if host.next > now {
@@ -312,9 +334,10 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
 
     fn begin(&mut self, now: Moment, target: ProbeTarget, waiting: Waiting) -> Dial {
         let mut wait = Duration::from_secs(1);
+        let mut cohort = None;
         let patience = self.options.patience;
         if let Some(host) = self.hosts.get_mut(index(target.host)) {
-            let wanted = probes_wanted(patience.retries, &self.loss, host.answered);
+            let wanted = probes_wanted(patience.retries, &self.loss, host.habit());
             let last = waiting.pass.saturating_add(1) >= wanted;
             let position = if last {
                 Position::Last
@@ -323,7 +346,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             };
             let adaptive = || host.rtt.wait(host.answered, waiting.pass, position);
             wait = patience.timeout.unwrap_or_else(adaptive);
-            host.begin(now);
+            cohort = host.begin(now, waiting.pass);
             if !host.answered {
                 self.unseen.flying += 1;
             }
@@ -336,7 +359,14 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             self.pace.next = spacing.next(now, self.pace.next);
         }
         self.probes = self.probes.saturating_add(1);
-        let id = self.flights.begin(target, waiting, now, now + wait);
+        let deadline = now + wait;
+        let id = self.flights.begin(Flight {
+            target,
+            waiting,
+            began: now,
+            cohort,
+            deadline,
+        });
         Dial {
             id,
             host: target.host,
@@ -370,12 +400,15 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
             if !host.answered {
                 host.answered = true;
+                host.window.start();
+                // It need not wait for more room to grow with time.
+                host.spaced = false;
                 // What is still under way to it counts as an attempt to a host that answers.
                 self.unseen.flying = self.unseen.flying.saturating_sub(host.flying);
                 self.served.append(&mut self.unseen.hosts);
             }
             host.rtt.sample(rtt);
-            host.probe_ended(now, pass, true);
+            host.probe_ended(flight.cohort, true);
         }
         self.loss.answer(pass);
         if matches!(reason, Reason::SynAck) {
@@ -385,16 +418,18 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         self.decide(flight.target, reason, probes, Some(rtt), connection);
     }
 
-    fn silent(&mut self, now: Moment, flight: &Flight) {
+    fn silent(&mut self, flight: &Flight) {
         let probes = flight.waiting.pass.saturating_add(1);
         let Some(host) = self.hosts.get_mut(index(flight.target.host)) else {
             return;
         };
-        host.probe_ended(now, flight.waiting.pass, false);
+        host.probe_ended(flight.cohort, false);
+        // It had room as well, although nothing came back.
+        self.room.granted();
         if self.draining {
             return;
         }
-        let wanted = probes_wanted(self.options.patience.retries, &self.loss, host.answered);
+        let wanted = probes_wanted(self.options.patience.retries, &self.loss, host.habit());
         if probes < wanted {
             host.waiting.push_back(Waiting {
                 pass: probes,
@@ -419,6 +454,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         let Some(host) = self.hosts.get_mut(index(flight.target.host)) else {
             return;
         };
+        host.probe_withdrawn(flight.cohort);
         if host.answered && flight.waiting.refusals < REFUSALS_MAX {
             let refusals = flight.waiting.refusals.saturating_add(1);
             host.waiting.push_back(Waiting {
@@ -436,6 +472,9 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
 
     fn unsent(&mut self, flight: &Flight, reason: Reason) {
         self.probes = self.probes.saturating_sub(1);
+        if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
+            host.probe_withdrawn(flight.cohort);
+        }
         self.decide(flight.target, reason, flight.waiting.pass, None, None);
     }
 
@@ -443,7 +482,11 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         self.probes = self.probes.saturating_sub(1);
         self.room.refused(self.flights.len(), now);
         let refusals = flight.waiting.refusals.saturating_add(1);
-        if refusals >= REFUSALS_MAX {
+        let Some(host) = self.hosts.get_mut(index(flight.target.host)) else {
+            return;
+        };
+        host.probe_withdrawn(flight.cohort);
+        if refusals >= REFUSALS_MAX || self.room.is_hopeless() {
             self.decide(
                 flight.target,
                 Reason::LocalLimit,
@@ -451,7 +494,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
                 None,
                 None,
             );
-        } else if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
+        } else {
             host.waiting.push_front(Waiting {
                 refusals,
                 ..flight.waiting
@@ -494,6 +537,16 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
 }
 
 impl Unseen {
+    /// The next host that waits for room, when there is some. The end of an attempt wakes one host
+    /// each; a host that has nothing to begin then must not keep the room from the others.
+    fn next(&mut self, room: &Room) -> Option<u32> {
+        if self.has_room(room) {
+            self.hosts.pop_front()
+        } else {
+            None
+        }
+    }
+
     /// Three quarters of all room at most; the first attempt always finds some.
     const fn has_room(&self, room: &Room) -> bool {
         self.flying == 0 || self.flying < room.capacity - room.capacity / 4
@@ -509,24 +562,35 @@ impl Room {
     fn granted(&mut self) {
         self.refused_in_a_row = 0;
         if self.capacity < self.capacity_max {
-            self.capacity += 1;
+            self.granted += 1;
+            if self.granted >= GRANTS_A_STEP {
+                self.granted = 0;
+                self.capacity += 1;
+            }
         }
     }
 
     fn refused(&mut self, flying: u32, now: Moment) {
-        if self.paused_until <= now {
+        self.capacity = self.capacity.min(flying).max(1);
+        if self.paused_until <= now && !self.is_hopeless() {
+            self.capacity = (self.capacity - self.capacity / 16).max(1);
             let doublings = self.refused_in_a_row.min(8);
             let pause = PAUSE_FIRST.saturating_mul(1 << doublings).min(PAUSE_MAX);
             self.paused_until = now + pause;
             self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
         }
-        self.capacity = self.capacity.min(flying.saturating_sub(flying / 8)).max(1);
+    }
+
+    /// Whether one pause after the other brought no room at all: further pauses would not either,
+    /// so what is left is tried once more without them.
+    const fn is_hopeless(&self) -> bool {
+        self.refused_in_a_row >= REFUSALS_MAX as u32
     }
 }
 
-fn probes_wanted(retries: Option<u8>, loss: &Loss, host_answered: bool) -> u8 {
+fn probes_wanted(retries: Option<u8>, loss: &Loss, habit: Habit) -> u8 {
     retries.map_or_else(
-        || loss.probes_wanted(host_answered),
+        || loss.probes_wanted(habit),
         |retries| retries.saturating_add(1),
     )
 }

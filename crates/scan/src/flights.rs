@@ -1,6 +1,7 @@
 //! Attempts that are under way and when to give them up.
 
 use crate::host::Waiting;
+use crate::pace::CohortId;
 use crate::{DialId, ProbeTarget};
 use portolan_model::Moment;
 use std::cmp::Reverse;
@@ -11,7 +12,9 @@ pub(crate) struct Flight {
     pub(crate) target: ProbeTarget,
     pub(crate) waiting: Waiting,
     pub(crate) began: Moment,
-    deadline: Moment,
+    /// The cohort of a first probe.
+    pub(crate) cohort: Option<CohortId>,
+    pub(crate) deadline: Moment,
 }
 
 /// Attempts by id, with a queue of deadlines. An entry of the queue whose attempt has ended is
@@ -32,19 +35,8 @@ impl Flights {
         self.flying
     }
 
-    pub(crate) fn begin(
-        &mut self,
-        target: ProbeTarget,
-        waiting: Waiting,
-        began: Moment,
-        deadline: Moment,
-    ) -> DialId {
-        let flight = Flight {
-            target,
-            waiting,
-            began,
-            deadline,
-        };
+    pub(crate) fn begin(&mut self, flight: Flight) -> DialId {
+        let deadline = flight.deadline;
         let id = if let Some(id) = self.free.pop() {
             if let Some(slot) = self.slots.get_mut(index(id)) {
                 *slot = Some(flight);

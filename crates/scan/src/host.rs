@@ -1,6 +1,7 @@
 //! What the engine knows of one host.
 
-use crate::pace::Window;
+use crate::loss::Habit;
+use crate::pace::{CohortId, Window};
 use crate::rtt::Rtt;
 use portolan_model::{Moment, Reason};
 use std::collections::VecDeque;
@@ -70,22 +71,41 @@ impl Host {
     pub(crate) fn grows_at(&self) -> Option<Moment> {
         let growing = !self.answered && self.down.is_none() && self.flying < UNSEEN_MAX;
         let begun = self.begun?;
-        let steps = (self.flying / UNSEEN_STEP).saturating_add(1);
+        let steps = self.flying / UNSEEN_STEP;
         growing.then(|| begun + UNSEEN_STEP_TIME.saturating_mul(steps))
     }
 
-    /// An attempt begins.
-    pub(crate) fn begin(&mut self, now: Moment) {
+    /// An attempt begins, the one after `pass` others to the same port. Returns the cohort that a
+    /// first probe belongs to.
+    pub(crate) fn begin(&mut self, now: Moment, pass: u8) -> Option<CohortId> {
         self.flying += 1;
         self.begun.get_or_insert(now);
+        (pass == 0).then(|| self.window.first_probe_began(now))
     }
 
-    /// The probe after `pass` others to the same port ended.
-    pub(crate) fn probe_ended(&mut self, now: Moment, pass: u8, answered: bool) {
-        if pass == 0 {
-            self.window.first_probe_ended(now, answered);
+    /// A probe ended; `cohort` as [`Host::begin`] gave it.
+    pub(crate) fn probe_ended(&mut self, cohort: Option<CohortId>, answered: bool) {
+        match cohort {
+            Some(cohort) => self.window.first_probe_ended(cohort, answered),
+            None => self.window.repeat_ended(answered),
+        }
+    }
+
+    /// A probe did not leave this machine.
+    pub(crate) fn probe_withdrawn(&mut self, cohort: Option<CohortId>) {
+        if let Some(cohort) = cohort {
+            self.window.first_probe_withdrawn(cohort);
+        }
+    }
+
+    /// What the host is known for.
+    pub(crate) fn habit(&self) -> Habit {
+        if !self.answered {
+            Habit::NeverAnswered
+        } else if self.window.mostly_answers() {
+            Habit::MostlyAnswers
         } else {
-            self.window.repeat_ended(now, answered);
+            Habit::MostlySilent
         }
     }
 

@@ -14,6 +14,9 @@ pub(crate) struct Rtt {
 const SAMPLE_MAX: Duration = Duration::from_millis(990);
 /// Wait for the first answer of a host: the kernel's own second SYN and its answer fit into it.
 const FIRST_CONTACT: Duration = Duration::from_millis(1_300);
+/// Wait for it of a further probe: neighbour discovery that began with the first one fails after
+/// three seconds, which tells a host that is not there from one that is silent.
+const FURTHER_CONTACT: Duration = Duration::from_secs(2);
 /// Wait for a host that answered, but only after longer than [`SAMPLE_MAX`].
 const SLOW_HOST: Duration = Duration::from_secs(3);
 /// No wait is shorter: schedulers on both sides need as much.
@@ -69,7 +72,11 @@ impl Rtt {
     /// How long to wait for the answer to probe number `pass` (from 0) of a port.
     pub(crate) fn wait(self, answered: bool, pass: u8, position: Position) -> Duration {
         let Some(smoothed) = self.smoothed() else {
-            return if answered { SLOW_HOST } else { FIRST_CONTACT };
+            return match (answered, pass) {
+                (true, _) => SLOW_HOST,
+                (false, 0) => FIRST_CONTACT,
+                (false, _) => FURTHER_CONTACT,
+            };
         };
         let variation = Duration::from_micros(u64::from(self.variation_us));
         let base = smoothed
