@@ -140,7 +140,8 @@ mod tests {
             let set: PortSet = ports.iter().copied().collect();
             prop_assert_eq!(&set.iter().collect::<BTreeSet<_>>(), &ports);
             prop_assert_eq!(set.len() as usize, ports.len());
-            prop_assert_eq!(PortSet::try_from(set.to_string()).as_ref(), Ok(&set));
+            let read_back = PortSet::try_from(set.to_string());
+            prop_assert_eq!(read_back.as_ref(), Ok(&set));
             for port in 0..=u16::MAX {
                 prop_assert_eq!(set.contains(port), ports.contains(&port));
             }
