@@ -7,6 +7,7 @@
 mod document;
 mod format;
 mod options;
+mod preview;
 
 mod accessible;
 mod csv;
@@ -31,3 +32,4 @@ pub use format::Format;
 pub use jsonl::write_event;
 pub use local::{Local, PortView, Remedy, Surroundings, Unit, write_local, write_local_json};
 pub use options::{Colour, Detail, Layout, Only, Options};
+pub use preview::{write_preview, write_preview_json};

@@ -11,6 +11,8 @@ use std::io::{self, Write};
 const ROW_INDENT: usize = 2;
 /// Blanks before what is said below a row.
 const DETAIL: Indent = Indent { first: 6, rest: 8 };
+/// Where the service column stands among [`COLUMNS`].
+const SERVICE: usize = 2;
 /// Where the text column stands among [`COLUMNS`].
 const SAYS: usize = 3;
 
@@ -164,10 +166,12 @@ fn write_ports(host: &HostReport, options: &Options, sheet: &mut Sheet<'_>) -> i
         return Ok(());
     }
     let has_process = host.ports.iter().any(|port| port.process.is_some());
-    let columns = if has_process {
-        COLUMNS.get(..)
-    } else {
-        COLUMNS.get(..=SAYS)
+    let has_words = host.ports.iter().any(has_words);
+    let columns = match (has_process, has_words) {
+        (true, _) => COLUMNS.get(..),
+        (false, true) => COLUMNS.get(..=SAYS),
+        // Nobody was asked what it is, so nothing is said of it.
+        (false, false) => COLUMNS.get(..SERVICE),
     };
     let mut rows: Vec<Vec<Cell>> = host.ports.iter().map(row).collect();
     let fitted = |columns: &[Column], rows: &[Vec<Cell>], sheet: &Sheet<'_>| {
@@ -197,6 +201,11 @@ fn write_ports(host: &HostReport, options: &Options, sheet: &mut Sheet<'_>) -> i
         }
     }
     Ok(())
+}
+
+/// Whether there is more to say of a port than that it is open.
+fn has_words(port: &PortReport) -> bool {
+    !only::is_open(port) || port.service.is_some() || !port.incomplete.is_empty()
 }
 
 fn row(port: &PortReport) -> Vec<Cell> {
