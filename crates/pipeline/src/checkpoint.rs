@@ -136,6 +136,9 @@ impl Checkpoint {
 
     fn try_write(&self, path: &Path) -> io::Result<()> {
         let body = serde_json::to_vec(self)?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         let beside = path.with_extension("new");
         let written = File::create(&beside).and_then(|mut file| {
             writeln!(file, "{HEAD} {} {}", body.len(), sha256(&body))?;

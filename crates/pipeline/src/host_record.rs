@@ -336,7 +336,7 @@ mod tests {
             (
                 port,
                 Reason::Timeout {
-                    probes: 3 + u8::from(port % 2 == 0),
+                    probes: 3 + u8::from(port.is_multiple_of(2)),
                 },
                 3,
             )

@@ -8,9 +8,13 @@ mod host_record;
 mod limits;
 mod look;
 mod own;
+mod prepare;
+mod preview;
 mod progress;
 mod run;
 mod sweep;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use prepare::{Authority, PrepareError, Prepared, Source, Wish, prepare};
+pub use preview::preview;
 pub use run::{Ended, Finished, RunError, RunRequest, run};

@@ -118,7 +118,9 @@ pub async fn run(
     let mut counts = SavedCounts::default();
     let mut first_window = 0;
     if let Some(earlier) = &resume {
-        (run.id, run.started) = (earlier.run.id.clone(), earlier.run.started.clone());
+        run.id.clone_from(&earlier.run.id);
+        run.started.clone_from(&earlier.run.started);
+        run.plan_hash.clone_from(&earlier.run.plan_hash);
         run.command.clone_from(&earlier.run.command);
         (counts, first_window) = (earlier.counts, earlier.windows_ended);
     }

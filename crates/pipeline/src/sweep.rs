@@ -84,6 +84,10 @@ const BATCH: usize = 512;
 const BATCH_WAIT: Duration = Duration::from_millis(40);
 /// Dials begun between two looks at the replies.
 const DIALS_A_ROUND: u32 = 64;
+/// Replies taken from the kernel before the engine hears of them.
+const ENDINGS_A_ROUND: usize = 16_384;
+/// A longer time between two looks at the replies means that this thread was held up.
+const LATE: Duration = Duration::from_millis(10);
 /// Longest wait for a reply before the drain flag is looked at again.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// How long answers to what is under way are waited for after the order to stop.
@@ -294,6 +298,10 @@ impl Worker {
         pool: &mut ConnectPool,
         round: &mut Round,
     ) -> io::Result<()> {
+        if self.now().since(round.heard) > LATE {
+            // This thread was held up: what came meanwhile counts before anything is given up.
+            self.hear(engine, pool, round, Duration::ZERO)?;
+        }
         engine.handle_timeout(self.now());
         while let Some(id) = engine.poll_abandoned() {
             pool.give_up(id.number());
@@ -322,8 +330,28 @@ impl Worker {
         } else {
             Duration::ZERO
         };
-        pool.wait(patience, &mut round.endings)?;
+        self.hear(engine, pool, round, patience)
+    }
+
+    /// Waits for replies, at most `patience`, and hands them to the engine.
+    fn hear<L: FnMut(u32) -> Option<ProbeTarget>>(
+        &self,
+        engine: &mut Engine<L>,
+        pool: &mut ConnectPool,
+        round: &mut Round,
+        patience: Duration,
+    ) -> io::Result<()> {
+        let mut patience = patience;
+        loop {
+            let heard_before = round.endings.len();
+            pool.wait(patience, &mut round.endings)?;
+            if round.endings.len() == heard_before || round.endings.len() >= ENDINGS_A_ROUND {
+                break;
+            }
+            patience = Duration::ZERO;
+        }
         let now = self.now();
+        round.heard = now;
         for (number, ending) in round.endings.drain(..) {
             engine.handle_reply(now, DialId::new(number), reply_of(ending));
         }
@@ -380,6 +408,7 @@ struct Round {
     endings: Vec<(u32, Ending)>,
     finds: Vec<Find>,
     said: Moment,
+    heard: Moment,
 }
 
 fn reply_of(ending: Ending) -> Reply {

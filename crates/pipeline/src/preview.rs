@@ -1,0 +1,71 @@
+//! What a plan would do, worked out without sending anything.
+
+use crate::limits::Limits;
+use portolan_model::{Endpoint, Plan, Preview, Shard};
+use portolan_targets::{Order, OrderError};
+
+/// Probes that are shown as an example of the order.
+const FIRST_SHOWN: u64 = 5;
+/// Connects a second that one thread begins at best; `docs/benchmarks.md` has the measurement.
+const CONNECTS_A_SECOND: u64 = 40_000;
+/// Packets of a connect that a host refuses: the SYN and its reset.
+const PACKETS_MIN: u64 = 2;
+/// Probes to a port that stays silent: how often the engine asks without loss.
+const PROBES_SILENT: u64 = 3;
+
+/// Works out what `plan` would do.
+pub fn preview(plan: &Plan) -> Result<Preview, OrderError> {
+    let order = Order::new(&plan.addresses, &plan.tcp, plan.seed, plan.shard)?;
+    let probes = order.total();
+    let limits = Limits::of(plan, probes);
+    let first = order.window(0).map(|window| {
+        (0..FIRST_SHOWN)
+            .filter_map(|at| {
+                let slot = window.slot(at)?;
+                Some(Endpoint::tcp(window.address(slot.host)?, slot.port).to_string())
+            })
+            .collect()
+    });
+    let addresses = u64::try_from(plan.addresses.len()).unwrap_or(u64::MAX);
+    let by_pace = CONNECTS_A_SECOND.saturating_mul(u64::from(limits.workers));
+    let rate = [Some(by_pace), plan.pace.rate, plan.scope.rate]
+        .into_iter()
+        .flatten()
+        .min();
+    let rate = rate.unwrap_or(by_pace).max(1);
+    let per_host = if plan.shard == Shard::WHOLE {
+        u64::from(plan.tcp.len())
+    } else {
+        probes.div_ceil(addresses.max(1))
+    };
+    let host_rate = plan.pace.host_rate.or(plan.scope.host_rate);
+    let by_rate = probes.div_ceil(rate);
+    let by_host = host_rate.map_or(0, |rate| per_host.div_ceil(rate.max(1)));
+    let retries = plan
+        .pace
+        .retries
+        .map_or(PROBES_SILENT, |retries| u64::from(retries) + 1);
+    Ok(Preview {
+        addresses,
+        ports: plan.tcp.len(),
+        probes,
+        packets_min: probes.saturating_mul(PACKETS_MIN),
+        packets_max: probes.saturating_mul(retries.max(PACKETS_MIN)),
+        seconds_min: by_rate.max(by_host),
+        seconds_max: silent_seconds(plan, probes.saturating_mul(retries), limits)
+            .max(by_host.saturating_mul(retries)),
+        hardest: plan.addresses.first(),
+        hardest_probes: per_host,
+        first: first.unwrap_or_default(),
+        seed: plan.seed,
+    })
+}
+
+/// Time when nothing answers: every probe holds its place for the whole wait.
+fn silent_seconds(plan: &Plan, probes: u64, limits: Limits) -> u64 {
+    let wait_ms = u64::from(plan.pace.timeout_ms.unwrap_or(1_300));
+    let places = u64::from(limits.capacity).saturating_mul(3) / 4;
+    let by_places = probes.saturating_mul(wait_ms) / places.max(1) / 1_000;
+    let by_rate = plan.pace.rate.map_or(0, |rate| probes / rate.max(1));
+    by_places.max(by_rate).saturating_add(1)
+}
