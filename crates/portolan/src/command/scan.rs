@@ -1,0 +1,485 @@
+//! `portolan scan`: reads what the flags name, has the pipeline plan and run it, and shows what
+//! comes back.
+
+use crate::exit;
+use crate::flags::{DepthArg, Engine, OnlyArg, Progress, ScanArgs, ShowArgs};
+use crate::folders;
+use crate::output::Output;
+use crate::status::Status;
+use crate::terminal::{Terminal, sentence, show_error, show_note};
+use anyhow::{Context as _, bail};
+use portolan_model::{Depth, Document, Event, Pace, Plan};
+use portolan_pipeline::{
+    Authority, Checkpoint, CheckpointError, Ended, Finished, RunRequest, Source, Wish, prepare,
+    preview, run as run_plan,
+};
+use portolan_report::{
+    Format, Only, Options, write_document, write_event, write_preview, write_preview_json,
+};
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// Events that wait to be shown.
+const EVENTS_MAX: usize = 1_024;
+/// Largest list of targets, exclusions or scope file.
+const INPUT_BYTES_MAX: u64 = 256 << 20;
+
+/// Runs the command and answers its exit code.
+pub(crate) fn run(args: &ScanArgs, show: &ShowArgs, terminal: &Terminal) -> u8 {
+    let mut options = terminal.options();
+    if args.only == Some(OnlyArg::Open) {
+        options.only = Only::Open;
+    }
+    let scan = Scan {
+        args,
+        show,
+        options,
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            show_error(&format!("the scan cannot start: {error}"));
+            return exit::SYSTEM;
+        }
+    };
+    let ended = runtime.block_on(scan.run());
+    // A resolver that still waits for a name server must not hold the program up.
+    runtime.shutdown_background();
+    ended
+}
+
+struct Scan<'a> {
+    args: &'a ScanArgs,
+    show: &'a ShowArgs,
+    options: Options,
+}
+
+/// What is to be run, all checks passed.
+struct Ready {
+    request: RunRequest,
+    outputs: Vec<Output>,
+    notices: Vec<String>,
+}
+
+impl Scan<'_> {
+    async fn run(&self) -> u8 {
+        let ready = match self.ready().await {
+            Ok(Some(ready)) => ready,
+            Ok(None) => return exit::DONE,
+            Err(error) => {
+                show_error(&sentence(&error));
+                return exit_of(&error);
+            }
+        };
+        if !self.show.quiet {
+            ready.notices.iter().for_each(|notice| show_note(notice));
+        }
+        let format = self.format();
+        let (events_in, events) = mpsc::channel(EVENTS_MAX);
+        let shown = self.show_events(events, format);
+        let interrupt = watch_signals();
+        let ended = run_plan(ready.request, events_in, interrupt).await;
+        // The thread ends when the run has dropped its end of the channel.
+        let stdout = shown
+            .join()
+            .unwrap_or_else(|_| Stdout::Broken(ErrorKind::Other.into()));
+        match ended {
+            Ok(finished) => self.finish(finished, ready.outputs, format, stdout),
+            Err(error) => {
+                show_error(&error.to_string());
+                exit::SYSTEM
+            }
+        }
+    }
+
+    /// Everything that can be wrong is found here, before anything is sent. `None`: a dry run,
+    /// which is done.
+    async fn ready(&self) -> anyhow::Result<Option<Ready>> {
+        if self.args.engine == Engine::Syn {
+            bail!("the syn engine is not in this version; leave --engine out, or use connect");
+        }
+        if self.args.udp {
+            return Err(portolan_pipeline::PrepareError::Udp.into());
+        }
+        let (plan, resume, notices) = if let Some(path) = &self.args.resume {
+            let checkpoint = Checkpoint::read(path)?;
+            let mut plan = checkpoint.plan().clone();
+            check_scope_again(&plan)?;
+            plan.pace.max_time_s = self.args.max_time.map(|time| time.seconds);
+            (plan, Some(checkpoint), Vec::new())
+        } else {
+            let prepared = prepare(self.wish()?).await?;
+            (prepared.plan, None, prepared.notices)
+        };
+        if self.args.dry_run {
+            self.show_preview(&plan)?;
+            return Ok(None);
+        }
+        let outputs = self.args.output.iter().map(|path| Output::open(path));
+        let outputs = outputs.collect::<anyhow::Result<Vec<_>>>()?;
+        let checkpoint = self.checkpoint_path();
+        let request = RunRequest {
+            plan,
+            command: command_line(),
+            resume,
+            checkpoint,
+        };
+        Ok(Some(Ready {
+            request,
+            outputs,
+            notices,
+        }))
+    }
+
+    fn wish(&self) -> anyhow::Result<Wish> {
+        let args = self.args;
+        let mut inputs = Vec::new();
+        let mut targets = Vec::new();
+        for target in &args.targets {
+            if target == "-" {
+                inputs.push(read_source("standard input", io::stdin().lock())?);
+            } else {
+                targets.push(target.clone());
+            }
+        }
+        for path in &args.input {
+            inputs.push(if path.as_os_str() == "-" {
+                read_source("standard input", io::stdin().lock())?
+            } else {
+                read_file(path, "list of targets")?
+            });
+        }
+        let exclude_inputs = args
+            .exclude_file
+            .iter()
+            .map(|path| read_file(path, "exclusions"));
+        let authority = match (&args.scope, &args.i_am_authorized) {
+            (Some(path), _) => Authority::ScopeFile(read_file(path, "scope")?),
+            (None, Some(reason)) if reason.trim().is_empty() => {
+                bail!("--i-am-authorized needs the reason: who allowed this scan, and why")
+            }
+            (None, Some(reason)) => Authority::Reason(reason.clone()),
+            (None, None) => Authority::Local,
+        };
+        if args.shard.0.count > 1 && args.seed.is_none() {
+            bail!(
+                "--shard needs --seed: only parts of the same order are disjoint; give every part \
+                 the same number, as in --seed 7"
+            );
+        }
+        Ok(Wish {
+            targets,
+            inputs,
+            exclude: args.exclude.clone(),
+            exclude_inputs: exclude_inputs.collect::<anyhow::Result<_>>()?,
+            authority,
+            ports: args.ports.clone(),
+            seed: args.seed.map_or_else(random_seed, Ok)?,
+            shard: args.shard.0,
+            pace: Pace {
+                rate: args.rate.0,
+                host_rate: args.host_rate.0,
+                retries: args.retries,
+                timeout_ms: args.timeout.0,
+                max_time_s: args.max_time.map(|time| time.seconds),
+            },
+            depth: match args.depth {
+                DepthArg::Ports => Depth::Ports,
+                DepthArg::Identify => Depth::Identify,
+                DepthArg::Inspect => Depth::Inspect,
+            },
+            source_address: args.source_ip,
+            source_port: args.source_port,
+            interface: args.interface.clone(),
+        })
+    }
+
+    fn format(&self) -> Format {
+        let usual = if io::stdout().is_terminal() {
+            Format::Table
+        } else {
+            Format::Jsonl
+        };
+        self.args.format.unwrap_or(usual)
+    }
+
+    fn show_preview(&self, plan: &Plan) -> anyhow::Result<()> {
+        let preview = preview(plan)?;
+        let mut out = BufWriter::new(io::stdout().lock());
+        let written = match self.args.format {
+            Some(Format::Json | Format::Jsonl) => write_preview_json(&preview, &mut out),
+            _ => write_preview(&preview, &self.options, &mut out),
+        };
+        match written.and_then(|()| out.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(error).context("the dry run cannot be shown")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows events on a thread of its own, so that a slow reader holds the scan up no sooner
+    /// than the queue is full.
+    fn show_events(&self, events: mpsc::Receiver<Event>, format: Format) -> JoinHandle<Stdout> {
+        let (options, quiet) = (self.options, self.show.quiet);
+        let stop_when_gone = self.args.output.is_empty();
+        let status = self.args.progress == Progress::Auto && !quiet && !self.show.accessible;
+        std::thread::spawn(move || {
+            let status = Status::new(status);
+            let stdout = show_events(events, format, &options, quiet, &status, stop_when_gone);
+            status.end();
+            stdout
+        })
+    }
+
+    fn finish(
+        &self,
+        finished: Finished,
+        outputs: Vec<Output>,
+        format: Format,
+        stdout: Stdout,
+    ) -> u8 {
+        let Finished {
+            document,
+            ended,
+            checkpoint,
+        } = finished;
+        let mut lost = false;
+        let stdout = match stdout {
+            Stdout::Open if format != Format::Jsonl => {
+                write_stdout(&document, format, &self.options)
+            }
+            other => other,
+        };
+        let gone = matches!(stdout, Stdout::Gone);
+        if let Stdout::Broken(error) = stdout {
+            show_error(&format!(
+                "the result was not written to standard output: {error}"
+            ));
+            lost = true;
+        }
+        for output in outputs {
+            if let Err(error) = output.write(&document, &self.options) {
+                show_error(&sentence(&error));
+                lost = true;
+            }
+        }
+        if lost {
+            rescue(&document);
+            return exit::SYSTEM;
+        }
+        if gone && ended == Ended::Interrupted {
+            // The reader has what it wanted; the scan was ended for its sake.
+            return exit::DONE;
+        }
+        if let Some(path) = checkpoint
+            && ended != Ended::Complete
+        {
+            show_note(&format!(
+                "go on with: portolan scan --resume {}",
+                quoted(&path)
+            ));
+        }
+        match ended {
+            Ended::Complete => exit::DONE,
+            Ended::Interrupted => exit::INTERRUPTED,
+            Ended::Partial => exit::PARTIAL,
+        }
+    }
+
+    fn checkpoint_path(&self) -> Option<PathBuf> {
+        let given = self
+            .args
+            .checkpoint
+            .clone()
+            .or_else(|| self.args.resume.clone());
+        given.or_else(|| {
+            let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+            let name = format!("{stamp}-{}.checkpoint", std::process::id());
+            Some(folders::state()?.join("checkpoints").join(name))
+        })
+    }
+}
+
+/// What became of stdout.
+#[derive(Debug)]
+enum Stdout {
+    Broken(io::Error),
+    /// The reader closed the pipe.
+    Gone,
+    Open,
+}
+
+fn show_events(
+    mut events: mpsc::Receiver<Event>,
+    format: Format,
+    options: &Options,
+    quiet: bool,
+    status: &Status,
+    stop_when_gone: bool,
+) -> Stdout {
+    let mut stdout = Stdout::Open;
+    while let Some(event) = events.blocking_recv() {
+        match &event {
+            Event::Progress { progress } => status.show(progress),
+            Event::Notice { text } if !quiet => status.say(text.as_str()),
+            _ => {}
+        }
+        if format == Format::Jsonl && matches!(stdout, Stdout::Open) {
+            stdout = of_write(write_event(&event, options, &mut io::stdout().lock()));
+            if !matches!(stdout, Stdout::Open) && stop_when_gone {
+                // Dropping the receiver tells the run that nobody listens.
+                break;
+            }
+        }
+    }
+    stdout
+}
+
+fn write_stdout(document: &Document, format: Format, options: &Options) -> Stdout {
+    let mut out = io::stdout().lock();
+    of_write(write_document(document, format, options, &mut out).and_then(|()| out.flush()))
+}
+
+fn of_write(written: io::Result<()>) -> Stdout {
+    match written {
+        Ok(()) => Stdout::Open,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Stdout::Gone,
+        Err(error) => Stdout::Broken(error),
+    }
+}
+
+/// Keeps a result that could not be written where it was wanted.
+fn rescue(document: &Document) {
+    let name = format!("portolan-{}.json", document.run.id);
+    let places = [folders::state(), Some(std::env::temp_dir())];
+    for folder in places.into_iter().flatten() {
+        let path = folder.join(&name);
+        let written = std::fs::create_dir_all(&folder)
+            .and_then(|()| File::create(&path))
+            .and_then(|file| {
+                let mut out = BufWriter::new(file);
+                write_document(document, Format::Json, &Options::default(), &mut out)?;
+                out.flush()
+            });
+        if written.is_ok() {
+            show_note(&format!("the whole result was kept in {}", path.display()));
+            return;
+        }
+    }
+    show_error("the result could not be kept anywhere; free some disk space and scan again");
+}
+
+/// `true` once the user or the system asks the scan to end. The second request ends the program.
+fn watch_signals() -> watch::Receiver<bool> {
+    let (asked, interrupt) = watch::channel(false);
+    tokio::spawn(async move {
+        let mut signals = match (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+        ) {
+            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+            // Without handlers the signals end the program by themselves.
+            _ => return,
+        };
+        for request in 0_u32.. {
+            tokio::select! {
+                _ = signals.0.recv() => {}
+                _ = signals.1.recv() => {}
+            }
+            if request == 0 {
+                show_note("ending what is under way; once more to quit at once");
+                let _ = asked.send(true);
+            } else {
+                quit();
+            }
+        }
+    });
+    interrupt
+}
+
+#[expect(
+    clippy::exit,
+    reason = "the user asked a second time: nothing is waited for any more"
+)]
+fn quit() -> ! {
+    std::process::exit(i32::from(exit::INTERRUPTED))
+}
+
+fn check_scope_again(plan: &Plan) -> anyhow::Result<()> {
+    let now = jiff::Timestamp::now().as_second();
+    if plan
+        .scope
+        .expires_unix_s
+        .is_some_and(|expires| expires <= now)
+    {
+        bail!("the scope of this scan has expired meanwhile; renew it and start the scan again");
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path, what: &str) -> anyhow::Result<Source> {
+    let origin = path.display().to_string();
+    let file = File::open(path)
+        .with_context(|| format!("the {what} {origin} cannot be read; check the path"))?;
+    read_source(&origin, file)
+}
+
+fn read_source(origin: &str, from: impl Read) -> anyhow::Result<Source> {
+    let mut bytes = Vec::new();
+    from.take(INPUT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("{origin} cannot be read"))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > INPUT_BYTES_MAX {
+        bail!(
+            "{origin} is larger than {} MiB; split it",
+            INPUT_BYTES_MAX >> 20
+        );
+    }
+    Ok(Source {
+        origin: origin.to_owned(),
+        bytes,
+    })
+}
+
+fn random_seed() -> anyhow::Result<u64> {
+    getrandom::u64().context("the system gives no random seed; give one with --seed N")
+}
+
+/// A damaged checkpoint is a fault of the system; everything else before a scan is the user's to
+/// mend.
+fn exit_of(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<CheckpointError>() {
+        Some(CheckpointError::Damaged { .. }) => exit::SYSTEM,
+        _ => exit::USAGE,
+    }
+}
+
+fn command_line() -> String {
+    let words = std::env::args_os().enumerate().map(|(at, word)| {
+        if at == 0 {
+            "portolan".to_owned()
+        } else {
+            quoted(Path::new(&word))
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &Path) -> String {
+    let word = word.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,=@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
