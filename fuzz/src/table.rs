@@ -1,7 +1,7 @@
 //! The table of fuzz targets. A new target is a function in `targets/`, a line here, a line in
 //! `tests/targets.rs` and a folder of seeds.
 
-use crate::targets::{input, look, values};
+use crate::targets::{checkpoint, input, look, values};
 
 /// One fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,21 @@ pub const TARGETS: &[Target] = &[
             "::",
             "::ffff:",
             "2001:db8::",
+        ],
+    },
+    Target {
+        name: "checkpoint",
+        run: checkpoint::checkpoint,
+        dictionary: &[
+            "portolan-checkpoint/1 ",
+            "\n",
+            "null",
+            "-1",
+            "18446744073709551616",
+            "\"timeout after 3 probes\"",
+            "\"1-65535\"",
+            "[]",
+            "{}",
         ],
     },
     Target {

@@ -53,6 +53,7 @@ macro_rules! tests {
 
 tests! {
     address_set_holds => "address-set",
+    checkpoint_holds => "checkpoint",
     first_look_holds => "first-look",
     first_look_inputs_hold => "first-look-inputs",
     http_reply_holds => "http-reply",

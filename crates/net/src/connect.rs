@@ -58,6 +58,8 @@ pub struct ConnectPool {
     source: Source,
     entries: Vec<Entry>,
     events: Vec<epoll::Event>,
+    /// Room for what a socket's error queue says beside a message.
+    control: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -86,6 +88,7 @@ impl ConnectPool {
             source,
             entries: Vec::new(),
             events: Vec::with_capacity(EVENTS_MAX),
+            control: nix::cmsg_space!([u8; 128]),
         })
     }
 
@@ -161,7 +164,7 @@ impl ConnectPool {
         if let Some(socket) = &entry.socket {
             let reusable = sock::connect_unspec(&socket.fd).is_ok();
             // An ICMP error that came meanwhile belongs to this attempt, not to the next.
-            while reusable && icmp_error(&socket.fd).is_some() {}
+            while reusable && icmp_error(&socket.fd, &mut self.control).is_some() {}
             if !reusable {
                 self.discard(number);
             }
@@ -227,16 +230,22 @@ impl ConnectPool {
                 entry.pending = None;
                 return Some(self.verified(number, peer));
             }
+            // "Port unreachable" ends an attempt with the same error as a reset; only the error
+            // queue tells them apart (ip(7)).
             Err(Errno::CONNREFUSED) => {
-                entry.pending = None;
-                return Some(Ending::Refused);
-            }
-            // With the error queue on, an ICMP error leaves the attempt as it is (ip(7)).
-            Err(Errno::ALREADY | Errno::INPROGRESS) => {
-                let (code, _) = icmp_error(&socket.fd)?;
+                let Some((code, _)) = icmp_error(&socket.fd, &mut self.control) else {
+                    entry.pending = None;
+                    return Some(Ending::Refused);
+                };
                 Ending::Icmp(code)
             }
-            Err(error) => match icmp_error(&socket.fd) {
+            // An ICMP error that came while the kernel was busy with the socket leaves the
+            // attempt as it is.
+            Err(Errno::ALREADY | Errno::INPROGRESS) => {
+                let (code, _) = icmp_error(&socket.fd, &mut self.control)?;
+                Ending::Icmp(code)
+            }
+            Err(error) => match icmp_error(&socket.fd, &mut self.control) {
                 Some((_, offender)) if is_own(&socket.fd, offender, peer) => Ending::NoNeighbour,
                 Some((code, _)) => Ending::Icmp(code),
                 None => local_ending(error),
@@ -328,13 +337,12 @@ fn local_ending(error: Errno) -> Ending {
 }
 
 /// The first ICMP error in the socket's queue and who sent it.
-fn icmp_error(fd: &OwnedFd) -> Option<(Unreachable, Option<IpAddr>)> {
-    let mut control = nix::cmsg_space!([u8; 128]);
+fn icmp_error(fd: &OwnedFd, control: &mut Vec<u8>) -> Option<(Unreachable, Option<IpAddr>)> {
     for _ in 0..ERRORS_MAX {
         let message = recvmsg::<SockaddrStorage>(
             fd.as_raw_fd(),
             &mut [],
-            Some(&mut control),
+            Some(&mut *control),
             MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT,
         )
         .ok()?;

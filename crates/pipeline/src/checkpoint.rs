@@ -64,6 +64,14 @@ pub enum CheckpointError {
         /// How it shows.
         why: String,
     },
+    /// What is there is something else.
+    #[error(
+        "{path} is no checkpoint, and would be overwritten; name another file with --checkpoint"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file cannot be written.
     #[error("the checkpoint {path} cannot be written: {source}")]
     Write {
@@ -89,8 +97,37 @@ impl Checkpoint {
         &self.run
     }
 
-    /// Writes the checkpoint to `path` in place of what is there.
+    /// Whether a checkpoint may be written to `path`: nothing is there, or a checkpoint.
+    pub fn may_replace(path: &Path) -> Result<(), CheckpointError> {
+        let foreign = || CheckpointError::Foreign {
+            path: path.to_owned(),
+        };
+        let Ok(there) = fs::symlink_metadata(path) else {
+            return Ok(());
+        };
+        if !there.is_file() {
+            return Err(foreign());
+        }
+        let mut head = [0; HEAD.len()];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+        if read.is_err() || head != *HEAD.as_bytes() {
+            Err(foreign())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes the checkpoint at `path` away, if it is one.
+    pub(crate) fn remove(path: &Path) {
+        if Self::may_replace(path).is_ok() {
+            // A file that was never written is no loss.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Writes the checkpoint to `path`, in place of one that is there.
     pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        Self::may_replace(path)?;
         self.try_write(path)
             .map_err(|source| CheckpointError::Write {
                 path: path.to_owned(),
@@ -131,11 +168,21 @@ impl Checkpoint {
         if words.next() != Some(sha256(body).as_str()) {
             return Err("its checksum does not fit".to_owned());
         }
-        serde_json::from_slice(body).map_err(|error| format!("its content is wrong: {error}"))
+        Self::parse_content(body)
+    }
+
+    /// Reads the content of a checkpoint, without the head line that guards it.
+    pub fn parse_content(content: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(content).map_err(|error| format!("its content is wrong: {error}"))
+    }
+
+    /// The content that [`Checkpoint::parse_content`] reads.
+    pub fn content(&self) -> io::Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(io::Error::from)
     }
 
     fn try_write(&self, path: &Path) -> io::Result<()> {
-        let body = serde_json::to_vec(self)?;
+        let body = self.content()?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }

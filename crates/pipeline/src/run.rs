@@ -122,7 +122,7 @@ pub async fn run(
         run.started.clone_from(&earlier.run.started);
         run.plan_hash.clone_from(&earlier.run.plan_hash);
         run.command.clone_from(&earlier.run.command);
-        (counts, first_window) = (earlier.counts, earlier.windows_ended);
+        (counts, first_window) = (earlier.counts, earlier.windows_ended.min(order.windows()));
     }
     collector.events.push_back(Event::RunStarted {
         run: run.clone(),
@@ -368,6 +368,10 @@ impl State {
             self.stop(Reason::TimeLimit);
         }
         if self.events.is_closed() {
+            // Whoever listened has seen enough: there is nothing to go on with.
+            if let Some(file) = self.checkpoint.take() {
+                Checkpoint::remove(&file.path);
+            }
             self.stop(Reason::Interrupted);
         }
         if self.looks_until.is_some_and(|until| until <= now) {
@@ -453,8 +457,8 @@ impl State {
         if self.stop.is_none()
             && let Some(path) = checkpoint.take()
         {
-            // Nothing is left to go on with; a file that was never written is no loss.
-            let _ = std::fs::remove_file(path);
+            // Nothing is left to go on with.
+            Checkpoint::remove(&path);
         }
         let document = Document {
             schema: SCHEMA_RUN.to_owned(),

@@ -85,13 +85,23 @@ impl Scan<'_> {
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
         let shown = self.show_events(events, format);
         let interrupt = watch_signals();
-        let ended = run_plan(ready.request, events_in, interrupt).await;
+        let ended = run_plan(ready.request, events_in, interrupt.clone()).await;
         // The thread ends when the run has dropped its end of the channel.
         let stdout = shown
             .join()
             .unwrap_or_else(|_| Stdout::Broken(ErrorKind::Other.into()));
         match ended {
-            Ok(finished) => self.finish(finished, ready.outputs, format, stdout),
+            Ok(finished) => {
+                let code = self.finish(finished, ready.outputs, format, stdout);
+                // A scan that was ended because its reader left is no failure; one that the user
+                // ended is told as such, even if the reader was ended with it.
+                let asked = *interrupt.borrow();
+                if code == exit::INTERRUPTED && !asked {
+                    exit::DONE
+                } else {
+                    code
+                }
+            }
             Err(error) => {
                 show_error(&error.to_string());
                 exit::SYSTEM
@@ -125,6 +135,9 @@ impl Scan<'_> {
         let outputs = self.args.output.iter().map(|path| Output::open(path));
         let outputs = outputs.collect::<anyhow::Result<Vec<_>>>()?;
         let checkpoint = self.checkpoint_path();
+        if let Some(path) = &checkpoint {
+            Checkpoint::may_replace(path)?;
+        }
         let request = RunRequest {
             plan,
             command: command_line(),
@@ -258,7 +271,6 @@ impl Scan<'_> {
             }
             other => other,
         };
-        let gone = matches!(stdout, Stdout::Gone);
         if let Stdout::Broken(error) = stdout {
             show_error(&format!(
                 "the result was not written to standard output: {error}"
@@ -274,10 +286,6 @@ impl Scan<'_> {
         if lost {
             rescue(&document);
             return exit::SYSTEM;
-        }
-        if gone && ended == Ended::Interrupted {
-            // The reader has what it wanted; the scan was ended for its sake.
-            return exit::DONE;
         }
         if let Some(path) = checkpoint
             && ended != Ended::Complete
