@@ -161,23 +161,7 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
         never: reserved::addresses(reserved::Usage::Never),
     };
     // Everything that can be wrong without asking anybody comes first.
-    let mut specs = Vec::new();
-    for text in &wish.targets {
-        specs.push(Spec::parse(text)?);
-    }
-    for source in &wish.inputs {
-        specs.extend(read_targets(&source.bytes, &source.origin)?);
-    }
-    let mut boundaries = Vec::new();
-    for text in &wish.exclude {
-        boundaries.push(Spec::parse_boundary(text)?);
-    }
-    for source in &wish.exclude_inputs {
-        boundaries.extend(read_boundaries(&source.bytes, &source.origin)?);
-    }
-    if specs.is_empty() {
-        return Err(PrepareError::NoTarget);
-    }
+    let (specs, boundaries) = read_specs(&wish)?;
     let selection = parse_ports(wish.ports.as_deref().unwrap_or(DEFAULT_TOP), &names)?;
     if !selection.udp.is_empty() || selection.tcp.is_empty() {
         return Err(PrepareError::Udp);
@@ -224,6 +208,27 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
         scope,
     };
     Ok(Prepared { plan, notices })
+}
+
+/// The targets and what limits them.
+fn read_specs(wish: &Wish) -> Result<(Vec<Spec>, Vec<Spec>), PrepareError> {
+    let (mut specs, mut boundaries) = (Vec::new(), Vec::new());
+    for text in &wish.targets {
+        specs.push(Spec::parse(text)?);
+    }
+    for source in &wish.inputs {
+        specs.extend(read_targets(&source.bytes, &source.origin)?);
+    }
+    for text in &wish.exclude {
+        boundaries.push(Spec::parse_boundary(text)?);
+    }
+    for source in &wish.exclude_inputs {
+        boundaries.extend(read_boundaries(&source.bytes, &source.origin)?);
+    }
+    if specs.is_empty() {
+        return Err(PrepareError::NoTarget);
+    }
+    Ok((specs, boundaries))
 }
 
 /// The names and the list of the catalogue.

@@ -91,75 +91,39 @@ pub async fn run(
     events: mpsc::Sender<Event>,
     interrupt: watch::Receiver<bool>,
 ) -> Result<Finished, RunError> {
-    let RunRequest {
-        plan,
-        command,
-        resume,
-        checkpoint,
-    } = request;
+    let plan = &request.plan;
     let order = Order::new(&plan.addresses, &plan.tcp, plan.seed, plan.shard)?;
-    let limits = Limits::of(&plan, order.total());
-    let mut collector = Collector::new(&plan);
+    let limits = Limits::of(plan, order.total());
     let started = Instant::now();
-    let plan_hash = sha256(&serde_json::to_vec(&plan).map_err(io::Error::from)?);
-    let mut run = Run {
-        id: String::new(),
-        started: now_text(),
-        finished: None,
-        command,
-        seed: plan.seed,
-        plan_hash,
-        engine: "connect".to_owned(),
-        ports: plan.tcp.clone(),
-        complete: false,
-        notices: Vec::new(),
-    };
-    run.id = run_id(&run);
-    let mut counts = SavedCounts::default();
-    let mut first_window = 0;
-    if let Some(earlier) = &resume {
-        run.id.clone_from(&earlier.run.id);
-        run.started.clone_from(&earlier.run.started);
-        run.plan_hash.clone_from(&earlier.run.plan_hash);
-        run.command.clone_from(&earlier.run.command);
-        (counts, first_window) = (earlier.counts, earlier.windows_ended.min(order.windows()));
-    }
+    let run = describe(&request)?;
+    let mut collector = Collector::new(plan);
     collector.events.push_back(Event::RunStarted {
         run: run.clone(),
         addresses: u64::try_from(plan.addresses.len()).unwrap_or(u64::MAX),
         ports: plan.tcp.len(),
     });
-    if let Some(earlier) = &resume {
+    let mut counts = SavedCounts::default();
+    let mut first_window = 0;
+    if let Some(earlier) = &request.resume {
+        counts = earlier.counts;
+        first_window = earlier.windows_ended.min(order.windows());
         collector.resume(earlier);
     }
-    let control = Arc::new(Control::new(limits.workers));
-    control.windows_ended.store(first_window, Ordering::Release);
-    let (words_in, words) = mpsc::channel(WORDS_MAX);
-    let source = Source {
-        address: plan.source_address,
-        port: plan.source_port,
-        interface: plan.interface.clone(),
-    };
-    let scope = Arc::new(plan.scope.clone());
-    let dialer = Dialer::new(Arc::clone(&scope), source.clone());
+    let meter = Meter::new(&order, first_window, counts);
+    let total = order.total();
+    let options = sweep_options(plan, order, limits, started);
     let options = SweepOptions {
         first_window,
         decided: Arc::new(collector.decided()),
-        scope,
-        source,
-        engine: sweep::engine_options(&plan, limits.capacity, limits.workers),
-        workers: limits.workers,
-        held_max: if plan.depth == Depth::Ports {
-            0
-        } else {
-            limits.held_max
-        },
-        started,
-        order: order.clone(),
+        ..options
     };
+    let control = Arc::new(Control::new(limits.workers));
+    control.windows_ended.store(first_window, Ordering::Release);
+    let dialer = Dialer::new(Arc::clone(&options.scope), options.source.clone());
+    let (words_in, words) = mpsc::channel(WORDS_MAX);
     sweep::start(options, &control, &words_in)?;
     drop(words_in);
-    let meter = Meter::new(&order, first_window, counts);
+    let max_time = plan.pace.max_time_s.map(Duration::from_secs);
     let state = State {
         collector,
         control,
@@ -168,10 +132,7 @@ pub async fn run(
         meter,
         run,
         started,
-        deadline: plan
-            .pace
-            .max_time_s
-            .map(|s| started + Duration::from_secs(s)),
+        deadline: max_time.and_then(|time| started.checked_add(time)),
         looks: JoinSet::new(),
         looks_at: HashMap::new(),
         looks_until: None,
@@ -179,15 +140,62 @@ pub async fn run(
         workers_left: limits.workers,
         workers_in_window: limits.workers,
         failure: None,
-        checkpoint: checkpoint.map(|path| CheckpointFile {
+        checkpoint: request.checkpoint.map(|path| CheckpointFile {
             path,
             next: started + CHECKPOINT_EVERY,
         }),
         events,
-        seed: plan.seed,
-        total: order.total(),
+        seed: request.plan.seed,
+        total,
     };
     state.hold(words, interrupt).await
+}
+
+/// The run as it is told; a resumed one keeps its name, start and command.
+fn describe(request: &RunRequest) -> Result<Run, RunError> {
+    let plan = &request.plan;
+    let plan_hash = sha256(&serde_json::to_vec(plan).map_err(io::Error::from)?);
+    let run = Run {
+        id: run_id(&plan_hash),
+        started: now_text(),
+        finished: None,
+        command: request.command.clone(),
+        seed: plan.seed,
+        plan_hash,
+        engine: "connect".to_owned(),
+        ports: plan.tcp.clone(),
+        complete: false,
+        notices: Vec::new(),
+    };
+    Ok(match &request.resume {
+        None => run,
+        Some(earlier) => Run {
+            notices: Vec::new(),
+            finished: None,
+            complete: false,
+            ..earlier.run.clone()
+        },
+    })
+}
+
+/// What the workers are told, for a run from the start.
+fn sweep_options(plan: &Plan, order: Order, limits: Limits, started: Instant) -> SweepOptions {
+    let wants_looks = plan.depth != Depth::Ports;
+    SweepOptions {
+        order,
+        first_window: 0,
+        decided: Arc::default(),
+        scope: Arc::new(plan.scope.clone()),
+        source: Source {
+            address: plan.source_address,
+            port: plan.source_port,
+            interface: plan.interface.clone(),
+        },
+        engine: sweep::engine_options(plan, limits.capacity, limits.workers),
+        workers: limits.workers,
+        held_max: if wants_looks { limits.held_max } else { 0 },
+        started,
+    }
 }
 
 /// The state of a run; one loop owns it.
@@ -553,9 +561,9 @@ impl SavedCounts {
 }
 
 /// Start of the run and eight digits that tell apart runs of the same second.
-fn run_id(run: &Run) -> String {
+fn run_id(plan_hash: &str) -> String {
     let moment = jiff::Timestamp::now();
-    let unique = sha256(format!("{moment}{}{}", run.plan_hash, std::process::id()).as_bytes());
+    let unique = sha256(format!("{moment}{plan_hash}{}", std::process::id()).as_bytes());
     let stamp = moment.strftime("%Y%m%dT%H%M%SZ");
     format!("{stamp}-{}", unique.get(..8).unwrap_or_default())
 }

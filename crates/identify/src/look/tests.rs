@@ -171,11 +171,13 @@ const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
 
 /// Conversations whose result is known: port, scripts, what is told.
 fn conversations() -> Vec<(u16, Vec<Talk>, &'static str)> {
-    let tls = tls::samples::tls_1_3();
-    let tls_alpn = tls::samples::record(&tls::samples::Sample {
-        random: [1; 32],
-        extensions: b"\x00\x10\x00\x05\x00\x03\x02h2",
-    });
+    let mut all = greetings();
+    all.extend(answers());
+    all
+}
+
+/// Servers that speak first.
+fn greetings() -> Vec<(u16, Vec<Talk>, &'static str)> {
     vec![
         (
             22,
@@ -211,6 +213,17 @@ fn conversations() -> Vec<(u16, Vec<Talk>, &'static str)> {
             vec![at_once(b"J\0\0\0\n8.0\0")],
             "? - - [J\\x00\\x00\\x00\\n8.0\\x00]",
         ),
+    ]
+}
+
+/// Servers that speak when they are asked.
+fn answers() -> Vec<(u16, Vec<Talk>, &'static str)> {
+    let tls = tls::samples::tls_1_3();
+    let tls_alpn = tls::samples::record(&tls::samples::Sample {
+        random: [1; 32],
+        extensions: b"\x00\x10\x00\x05\x00\x03\x02h2",
+    });
+    vec![
         (
             80,
             vec![talk(NGINX, When::AskedHttp)],

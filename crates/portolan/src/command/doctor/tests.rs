@@ -56,7 +56,7 @@ fn healthy() -> Facts {
         firewall: Firewall::Open,
         container: None,
         sockets_refused: None,
-        state: StateFolder::Writable("/root/.local/state/portolan".into()),
+        state: StateFolder::Writable("/var/lib/portolan".into()),
     }
 }
 
