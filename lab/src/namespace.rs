@@ -1,0 +1,225 @@
+//! One network namespace: made, entered, configured and removed. What joins two of them is in
+//! `wire`.
+
+use nix::sched::{CloneFlags, setns};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What every namespace of this crate is called first.
+const PREFIX: &str = "portolan-lab-";
+
+/// Distinguishes the namespaces of one process.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Why a network could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabError {
+    /// A program could not be started.
+    #[error("start `{command}`: {source}")]
+    Start {
+        /// The command line.
+        command: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A program ended with a failure.
+    #[error("`{command}` failed: {stderr}")]
+    Command {
+        /// The command line.
+        command: String,
+        /// Its last words.
+        stderr: String,
+    },
+    /// A namespace could not be entered.
+    #[error("enter the network namespace {name}: {source}")]
+    Enter {
+        /// Its name.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Work inside a namespace panicked.
+    #[error("the thread inside the network namespace {name} panicked")]
+    Panicked {
+        /// Its name.
+        name: String,
+    },
+    /// The other end of a new wire does not answer.
+    #[error("wait for {address} to answer: {source}")]
+    Silent {
+        /// The address.
+        address: std::net::IpAddr,
+        /// What the last attempt came to.
+        source: std::io::Error,
+    },
+    /// A responder could not listen.
+    #[error("listen on port {port}: {source}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A network namespace of this process; dropping it removes it with all that is inside.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+/// Whether namespaces can be made and ruled here: root, `ip` and `nft`. Tries it.
+pub fn available() -> Result<(), LabError> {
+    let namespace = Namespace::create("try")?;
+    namespace.rules("table inet lab { }")
+}
+
+/// Removes namespaces that processes left behind which no longer run.
+pub fn sweep() -> Result<(), LabError> {
+    let listing = run(Command::new("ip").args(["netns", "list"]), None)?;
+    for line in String::from_utf8_lossy(&listing.stdout).lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        let owner = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if let Some(owner) = owner
+            && !PathBuf::from(format!("/proc/{owner}")).exists()
+        {
+            run(Command::new("ip").args(["netns", "delete", name]), None)?;
+        }
+    }
+    Ok(())
+}
+
+impl Namespace {
+    /// Makes a namespace with a name of its own and its loopback interface up. `label` is for the
+    /// eyes of who lists them.
+    pub fn create(label: &str) -> Result<Self, LabError> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}-{number}-{label}", std::process::id());
+        run(Command::new("ip").args(["netns", "add", &name]), None)?;
+        let namespace = Self { name };
+        namespace.ip(&["link", "set", "lo", "up"])?;
+        Ok(namespace)
+    }
+
+    /// Its name, as `ip netns` knows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `ip` on this namespace.
+    pub fn ip(&self, arguments: &[&str]) -> Result<(), LabError> {
+        run(
+            Command::new("ip").args(["-n", &self.name]).args(arguments),
+            None,
+        )
+        .map(|_| ())
+    }
+
+    /// Runs `tc`, which shapes what leaves the namespace, on this namespace.
+    pub fn tc(&self, arguments: &[&str]) -> Result<(), LabError> {
+        run(
+            Command::new("tc").args(["-n", &self.name]).args(arguments),
+            None,
+        )
+        .map(|_| ())
+    }
+
+    /// Loads nftables rules in this namespace.
+    pub fn rules(&self, rules: &str) -> Result<(), LabError> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, "nft", "-f", "-"]);
+        run(&mut command, Some(rules)).map(|_| ())
+    }
+
+    /// The nftables rules of this namespace with their counters, as `nft` prints them.
+    pub fn ruleset(&self) -> Result<String, LabError> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, "nft", "list", "ruleset"]);
+        let output = run(&mut command, None)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Removes every nftables rule of this namespace.
+    pub fn clear_rules(&self) -> Result<(), LabError> {
+        self.rules("flush ruleset")
+    }
+
+    /// Runs `work` on a thread inside this namespace and waits for it. Sockets and processes that
+    /// it makes belong to the namespace and may outlive the call.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.join()?;
+                Ok(work())
+            });
+            inside.join().unwrap_or_else(|_| {
+                Err(LabError::Panicked {
+                    name: self.name.clone(),
+                })
+            })
+        })
+    }
+
+    /// Moves the calling thread into this namespace.
+    fn join(&self) -> Result<(), LabError> {
+        let enter = |source: std::io::Error| LabError::Enter {
+            name: self.name.clone(),
+            source,
+        };
+        let handle = File::open(format!("/run/netns/{}", self.name)).map_err(enter)?;
+        setns(handle, CloneFlags::CLONE_NEWNET).map_err(|errno| enter(errno.into()))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // A namespace that cannot be removed is left for `sweep`; there is nobody to tell.
+        let _ = run(
+            Command::new("ip").args(["netns", "delete", &self.name]),
+            None,
+        );
+    }
+}
+
+/// Runs a command to its end, with `input` on its standard input, and fails when it fails.
+fn run(command: &mut Command, input: Option<&str>) -> Result<Output, LabError> {
+    let line = line(command);
+    let start = |source| LabError::Start {
+        command: line.clone(),
+        source,
+    };
+    let mut child = command
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(start)?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        stdin.write_all(input.as_bytes()).map_err(start)?;
+    }
+    let output = child.wait_with_output().map_err(start)?;
+    if output.status.success() {
+        Ok(output)
+    } else {
+        Err(LabError::Command {
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            command: line,
+        })
+    }
+}
+
+fn line(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy()];
+    words.extend(command.get_args().map(|word| word.to_string_lossy()));
+    words.join(" ")
+}

@@ -1,0 +1,173 @@
+//! Two namespaces joined by a veth pair: the scanner's side and the target's, with what nftables
+//! can do to packets on the way in and out of the target.
+
+use crate::{LabError, Namespace};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Addresses of the two ends, from ranges that no network uses: 198.18.0.0/15 (RFC 2544) and
+/// `2001:db8::/32` (RFC 3849).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireAddresses {
+    /// Of the scanner.
+    pub scanner: Ipv4Addr,
+    /// Of the target.
+    pub target: Ipv4Addr,
+    /// Of the scanner.
+    pub scanner_v6: Ipv6Addr,
+    /// Of the target.
+    pub target_v6: Ipv6Addr,
+}
+
+/// The pair. Dropping it removes both sides.
+#[derive(Debug)]
+pub struct Wire {
+    /// Where the scan runs.
+    pub scanner: Namespace,
+    /// Where the ports are.
+    pub target: Namespace,
+}
+
+impl Wire {
+    /// Addresses of every pair: they are apart from each other, so all may have the same.
+    pub const ADDRESSES: WireAddresses = WireAddresses {
+        scanner: Ipv4Addr::new(198, 18, 0, 1),
+        target: Ipv4Addr::new(198, 18, 0, 2),
+        scanner_v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
+        target_v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2),
+    };
+
+    /// Makes two namespaces and joins them.
+    pub fn create() -> Result<Self, LabError> {
+        let wire = Self {
+            scanner: Namespace::create("scanner")?,
+            target: Namespace::create("target")?,
+        };
+        wire.scanner.ip(&[
+            "link",
+            "add",
+            "lab0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "lab0",
+            "netns",
+            wire.target.name(),
+        ])?;
+        let addresses = Self::ADDRESSES;
+        for (side, v4, v6) in [
+            (&wire.scanner, addresses.scanner, addresses.scanner_v6),
+            (&wire.target, addresses.target, addresses.target_v6),
+        ] {
+            side.ip(&["addr", "add", &format!("{v4}/30"), "dev", "lab0"])?;
+            // Duplicate address detection would keep the address unusable for a second.
+            side.ip(&["addr", "add", &format!("{v6}/64"), "dev", "lab0", "nodad"])?;
+            side.ip(&["link", "set", "lab0", "up"])?;
+        }
+        // The first packets of a new link may be lost while the kernel brings it up, and that
+        // would be measured as loss.
+        wire.scanner.enter(|| {
+            await_answer(IpAddr::V4(addresses.target))?;
+            await_answer(IpAddr::V6(addresses.target_v6))
+        })??;
+        Ok(wire)
+    }
+
+    /// Makes packets from the scanner wait a few milliseconds, as on a real network. Without that
+    /// an answer comes while the packet is still being sent, and the kernel treats it otherwise.
+    pub fn delay(&self) -> Result<(), LabError> {
+        // A bucket of one packet that fills at 400 kbit/s: a packet of 60 bytes waits 1.2 ms.
+        self.scanner.tc(&[
+            "qdisc", "replace", "dev", "lab0", "root", "tbf", "rate", "400kbit", "burst", "100",
+            "latency", "5s",
+        ])
+    }
+
+    /// Lets the target answer for the whole of `network` and sends the scanner's packets there.
+    pub fn route(&self, network: &str) -> Result<(), LabError> {
+        let via = Self::ADDRESSES.target.to_string();
+        self.scanner.ip(&["route", "add", network, "via", &via])?;
+        self.target
+            .ip(&["route", "add", "local", network, "dev", "lo"])
+    }
+
+    /// Loses `percent` of the packets on the way in and the same on the way out, at random.
+    pub fn lose(&self, percent: u8) -> Result<(), LabError> {
+        self.target.rules(&format!(
+            "table inet loss {{
+               chain input {{
+                 type filter hook input priority 0;
+                 ip protocol tcp numgen random mod 100 < {percent} drop
+                 ip6 nexthdr tcp numgen random mod 100 < {percent} drop
+               }}
+               chain output {{
+                 type filter hook output priority 0;
+                 ip protocol tcp numgen random mod 100 < {percent} drop
+                 ip6 nexthdr tcp numgen random mod 100 < {percent} drop
+               }}
+             }}"
+        ))
+    }
+
+    /// Drops what asks for a port that is not in `open`, without a word.
+    pub fn silence_except(&self, open: &[u16]) -> Result<(), LabError> {
+        self.target.rules(&format!(
+            "table inet silence {{
+               set open {{ type inet_service; elements = {{ {} }} }}
+               chain input {{
+                 type filter hook input priority 0;
+                 meta l4proto tcp tcp dport != @open drop
+               }}
+             }}",
+            list(open)
+        ))
+    }
+
+    /// Drops what asks for `ports`, without a word.
+    pub fn silence(&self, ports: &[u16]) -> Result<(), LabError> {
+        self.refuse_with(ports, "drop")
+    }
+
+    /// Answers what asks for `ports` with an nftables verdict, such as
+    /// `reject with icmpx type admin-prohibited`.
+    pub fn refuse_with(&self, ports: &[u16], verdict: &str) -> Result<(), LabError> {
+        self.target.rules(&format!(
+            "table inet refusal {{
+               chain input {{
+                 type filter hook input priority 0;
+                 meta l4proto tcp tcp dport {{ {} }} {verdict}
+               }}
+             }}",
+            list(ports)
+        ))
+    }
+}
+
+/// Waits until something, a refusal included, comes back from an address.
+fn await_answer(address: IpAddr) -> Result<(), LabError> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        match TcpStream::connect_timeout(&SocketAddr::new(address, CLOSED_PORT), ATTEMPT) {
+            Err(error) if error.kind() != ErrorKind::ConnectionRefused => last = Some(error),
+            Ok(_) | Err(_) => return Ok(()),
+        }
+    }
+    Err(LabError::Silent {
+        address,
+        source: last.unwrap_or_else(|| ErrorKind::TimedOut.into()),
+    })
+}
+
+/// A port on which nothing listens in a new namespace.
+const CLOSED_PORT: u16 = 9;
+
+/// How often and how long an answer is waited for.
+const ATTEMPTS: u32 = 20;
+const ATTEMPT: Duration = Duration::from_millis(500);
+
+fn list(ports: &[u16]) -> String {
+    let words: Vec<String> = ports.iter().map(u16::to_string).collect();
+    words.join(", ")
+}
