@@ -1,0 +1,55 @@
+//! Benchmarks in network namespaces: Portolan beside its peers on the same kernel, with the raw
+//! results kept in `bench/results/`. What is measured and why is in `bench/README.md`.
+
+mod connect;
+mod machine;
+pub(crate) mod measure;
+mod peer;
+mod scale;
+mod table;
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// All ports of one host without privileges: clean, silently filtered, with loss
+    Connect(connect::Options),
+    /// Memory of a run of 2^20 probes, and time and memory of a dry run over 10.0.0.0/8
+    Scale,
+}
+
+/// Measures, prints and keeps the raw results.
+pub(crate) fn run(root: &Path, bench: Bench) -> Result<()> {
+    portolan_lab::sweep()?;
+    portolan_lab::available().context("benchmarks need root, iproute2 and nftables")?;
+    match bench {
+        Bench::Connect(options) => connect::run(root, &options),
+        Bench::Scale => scale::run(root),
+    }
+}
+
+/// Builds the program as it ships and says where it is.
+fn build(root: &Path) -> Result<PathBuf> {
+    crate::run::succeed(&mut crate::run::cargo_command(
+        root,
+        &["build", "--release", "--locked", "--package", "portolan"],
+    ))?;
+    Ok(crate::run::target(root).join("release").join("portolan"))
+}
+
+/// Keeps raw results under the name of the benchmark and the moment.
+fn keep(root: &Path, name: &str, results: &impl Serialize) -> Result<()> {
+    let moment = jiff::Timestamp::now().strftime("%Y-%m-%dT%H%MZ");
+    let relative = format!("bench/results/{name}-{moment}.json");
+    let path = root.join(&relative);
+    std::fs::create_dir_all(root.join("bench/results"))?;
+    let mut text = serde_json::to_string_pretty(results)?;
+    text.push('\n');
+    std::fs::write(&path, text).with_context(|| format!("failed to write {relative}"))?;
+    println!("raw results: {relative}");
+    Ok(())
+}
