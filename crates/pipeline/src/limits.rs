@@ -1,7 +1,7 @@
 //! How much this machine lets a run do at once.
 
-use portolan_model::Plan;
-use portolan_net::privilege::{FileLimit, raise_file_limit};
+use portolan_model::{Plan, Text};
+use portolan_net::privilege::{FileLimit, file_limit, raise_file_limit};
 
 /// Bounds of one run.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Limits {
     pub(crate) looks_max: usize,
     /// Connections that wait for or are in a first look.
     pub(crate) held_max: u32,
+    /// The limit of open files, where it could be read.
+    files: Option<FileLimit>,
 }
 
 /// Probes under way on any machine.
@@ -35,7 +37,9 @@ impl Limits {
     /// The bounds for `plan` with `probes` first probes. Raises the soft limit of open files to
     /// the hard one.
     pub(crate) fn of(plan: &Plan, probes: u64) -> Self {
-        let files = raise_file_limit().map_or(FILES_ASSUMED, |FileLimit { now, .. }| now);
+        // Where the soft limit cannot be raised, what is allowed now is made do with.
+        let limit = raise_file_limit().or_else(|_| file_limit()).ok();
+        let files = limit.map_or(FILES_ASSUMED, |limit| limit.now);
         let files = u32::try_from(files.saturating_sub(RESERVE))
             .unwrap_or(u32::MAX)
             .max(16);
@@ -56,6 +60,25 @@ impl Limits {
             workers: if one { 1 } else { cores.clamp(1, WORKERS_MAX) },
             looks_max: usize::try_from(looks).unwrap_or(usize::MAX),
             held_max,
+            files: limit,
         }
+    }
+
+    /// What a user should know of the limit of open files, for a run of `probes` first probes.
+    pub(crate) fn notice(&self, probes: u64) -> Option<Text> {
+        let FileLimit { before, now, hard } = self.files?;
+        let capacity = self.capacity;
+        if now < FILES_ASSUMED && probes > u64::from(capacity) {
+            return Some(Text::from(format!(
+                "this process may open only {now} files, so no more than {capacity} probes are \
+                 under way at once; as root, `ulimit -n 65536` before the scan allows more"
+            )));
+        }
+        (before < now && probes > before).then(|| {
+            Text::from(format!(
+                "the limit of open files was raised from {before} to {now} (at most {hard}) for \
+                 this scan"
+            ))
+        })
     }
 }

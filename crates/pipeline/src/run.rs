@@ -44,6 +44,8 @@ pub struct RunRequest {
 pub enum Ended {
     /// Every port of the plan is decided, and every open port looked at.
     Complete,
+    /// The system or a fault of the program ended it; the notices of the run say which.
+    Failed,
     /// The user ended it.
     Interrupted,
     /// Something is missing; the notices of the run say what.
@@ -104,6 +106,9 @@ pub async fn run(
     });
     let mut counts = SavedCounts::default();
     let mut first_window = 0;
+    if let Some(text) = limits.notice(order.total()) {
+        collector.events.push_back(Event::Notice { text });
+    }
     if let Some(earlier) = &request.resume {
         counts = earlier.counts;
         first_window = earlier.windows_ended.min(order.windows());
@@ -440,7 +445,11 @@ impl State {
                 self.write_checkpoint();
             }
             self.collector.end_early(reason);
-            self.notice(&stopped(reason, left));
+            let why = self
+                .failure
+                .as_ref()
+                .map_or_else(|| stopped(reason), ToString::to_string);
+            self.notice(&format!("{why}; {left} ports were not tested"));
         }
         self.notice_unreached();
         self.run.finished = Some(now_text());
@@ -453,10 +462,8 @@ impl State {
             unanswered: unanswered.clone(),
         });
         self.tell().await;
-        if let Some(error) = self.failure {
-            return Err(RunError::System(error));
-        }
         let ended = match self.stop {
+            _ if self.failure.is_some() => Ended::Failed,
             Some(Reason::Interrupted) => Ended::Interrupted,
             _ if self.run.complete => Ended::Complete,
             _ => Ended::Partial,
@@ -517,13 +524,13 @@ impl State {
     }
 }
 
-fn stopped(reason: Reason, left: u64) -> String {
-    let why = match reason {
+fn stopped(reason: Reason) -> String {
+    match reason {
         Reason::TimeLimit => "the time limit was reached",
         Reason::Interrupted => "the scan was interrupted",
         _ => "the scan could not go on",
-    };
-    format!("{why}; {left} ports were not tested")
+    }
+    .to_owned()
 }
 
 fn stats(counts: SavedCounts) -> Stats {

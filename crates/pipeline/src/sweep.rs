@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -193,13 +194,17 @@ pub(crate) fn start(
             std::thread::Builder::new()
                 .name(format!("sweep-{number}"))
                 .spawn(move || {
-                    let ended = worker.run();
+                    let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
+                    // A worker that vanished without a word would be waited for in vain.
+                    let ended = ended.unwrap_or_else(|_| Err(io::Error::other(FAULT)));
                     // The receiver is gone only when the run itself has failed.
                     let _ = worker.words.blocking_send(Word::Stopped(ended));
                 })
         })
         .collect()
 }
+
+const FAULT: &str = "a thread of the scan failed, which is a fault of this program";
 
 struct Worker {
     number: u32,

@@ -20,11 +20,14 @@ use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 /// Events that wait to be shown.
 const EVENTS_MAX: usize = 1_024;
+/// Shortest time between two events of progress in JSON Lines.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Largest list of targets, exclusions or scope file.
 const INPUT_BYTES_MAX: u64 = 256 << 20;
 
@@ -297,6 +300,7 @@ impl Scan<'_> {
         }
         match ended {
             Ended::Complete => exit::DONE,
+            Ended::Failed => exit::SYSTEM,
             Ended::Interrupted => exit::INTERRUPTED,
             Ended::Partial => exit::PARTIAL,
         }
@@ -334,11 +338,19 @@ fn show_events(
     stop_when_gone: bool,
 ) -> Stdout {
     let mut stdout = Stdout::Open;
+    let mut told: Option<Instant> = None;
     while let Some(event) = events.blocking_recv() {
         match &event {
             Event::Progress { progress } => status.show(progress),
             Event::Notice { text } if !quiet => status.say(text.as_str()),
             _ => {}
+        }
+        let is_progress = matches!(event, Event::Progress { .. });
+        if is_progress && told.is_some_and(|told| told.elapsed() < PROGRESS_EVERY) {
+            continue;
+        }
+        if is_progress {
+            told = Some(Instant::now());
         }
         if format == Format::Jsonl && matches!(stdout, Stdout::Open) {
             stdout = of_write(write_event(&event, options, &mut io::stdout().lock()));
