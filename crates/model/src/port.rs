@@ -43,16 +43,48 @@ impl fmt::Display for State {
     }
 }
 
-/// An ICMP "destination unreachable" that answered a probe, with its raw code.
+/// An ICMP error that answered a probe, with its raw numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unreachable {
     /// Code of an ICMP type 3 message (RFC 792; RFC 1812 §5.2.7.1 for codes 9 to 15).
     V4(u8),
     /// Code of an `ICMPv6` type 1 message (RFC 4443 §3.1).
     V6(u8),
+    /// Any other ICMP error, as "time exceeded" (RFC 792).
+    OtherV4 {
+        /// ICMP type, not 3.
+        kind: u8,
+        /// Its code.
+        code: u8,
+    },
+    /// Any other ICMP error of IPv6 (RFC 4443 §3).
+    OtherV6 {
+        /// ICMP type, not 1.
+        kind: u8,
+        /// Its code.
+        code: u8,
+    },
 }
 
 impl Unreachable {
+    /// The ICMP error of this type and code (RFC 792).
+    pub const fn of_v4(kind: u8, code: u8) -> Self {
+        if kind == 3 {
+            Self::V4(code)
+        } else {
+            Self::OtherV4 { kind, code }
+        }
+    }
+
+    /// The ICMP error of IPv6 of this type and code (RFC 4443).
+    pub const fn of_v6(kind: u8, code: u8) -> Self {
+        if kind == 1 {
+            Self::V6(code)
+        } else {
+            Self::OtherV6 { kind, code }
+        }
+    }
+
     /// The field's name for the code; `None` for one that has no name here.
     pub const fn name(self) -> Option<&'static str> {
         Some(match self {
@@ -76,7 +108,7 @@ impl Unreachable {
             Self::V6(5) => "policy-failed",
             Self::V6(6) => "reject-route",
             Self::V6(7) => "source-routing-error",
-            Self::V4(_) | Self::V6(_) => return None,
+            Self::V4(_) | Self::V6(_) | Self::OtherV4 { .. } | Self::OtherV6 { .. } => return None,
         })
     }
 }
@@ -144,6 +176,12 @@ impl fmt::Display for Reason {
                 (Some(name), _) => f.pad(name),
                 (None, Unreachable::V4(code)) => f.pad(&format!("icmp type 3 code {code}")),
                 (None, Unreachable::V6(code)) => f.pad(&format!("icmpv6 type 1 code {code}")),
+                (None, Unreachable::OtherV4 { kind, code }) => {
+                    f.pad(&format!("icmp type {kind} code {code}"))
+                }
+                (None, Unreachable::OtherV6 { kind, code }) => {
+                    f.pad(&format!("icmpv6 type {kind} code {code}"))
+                }
             },
             Self::Timeout { probes: 1 } => f.pad("timeout after 1 probe"),
             Self::Timeout { probes } => f.pad(&format!("timeout after {probes} probes")),
@@ -198,11 +236,11 @@ impl FromStr for Reason {
                 if let Some(probes) = number("timeout after ", " probes") {
                     return Ok(Self::Timeout { probes });
                 }
-                if let Some(code) = number("icmp type 3 code ", "") {
-                    return Ok(Self::Icmp(Unreachable::V4(code)));
+                if let Some((kind, code)) = two_numbers(text, "icmp type ") {
+                    return Ok(Self::Icmp(Unreachable::of_v4(kind, code)));
                 }
-                if let Some(code) = number("icmpv6 type 1 code ", "") {
-                    return Ok(Self::Icmp(Unreachable::V6(code)));
+                if let Some((kind, code)) = two_numbers(text, "icmpv6 type ") {
+                    return Ok(Self::Icmp(Unreachable::of_v6(kind, code)));
                 }
                 let (name, make): (_, fn(u8) -> Unreachable) =
                     if let Some(name) = text.strip_suffix(" (v6)") {
@@ -221,6 +259,12 @@ impl FromStr for Reason {
     }
 }
 
+/// Type and code, as in `icmp type 11 code 0`.
+fn two_numbers(text: &str, start: &str) -> Option<(u8, u8)> {
+    let (kind, code) = text.strip_prefix(start)?.split_once(" code ")?;
+    Some((kind.parse().ok()?, code.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,9 +272,13 @@ mod tests {
     #[test]
     fn every_reason_can_be_read_back() {
         let icmp = (0..=u8::MAX).flat_map(|code| {
+            let other_v4 = Unreachable::of_v4(11, code);
+            let other_v6 = Unreachable::of_v6(3, code);
             [
                 Reason::Icmp(Unreachable::V4(code)),
                 Reason::Icmp(Unreachable::V6(code)),
+                Reason::Icmp(other_v4),
+                Reason::Icmp(other_v6),
             ]
         });
         let silent = (0..=u8::MAX).map(|probes| Reason::Timeout { probes });

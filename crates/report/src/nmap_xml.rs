@@ -333,6 +333,10 @@ const fn unreachable(code: Unreachable) -> &'static str {
         Unreachable::V6(2) => "beyond-scope",
         Unreachable::V6(6) => "reject-route",
         Unreachable::V4(_) | Unreachable::V6(_) => "dest-unreach",
+        Unreachable::OtherV4 { kind: 11, .. } | Unreachable::OtherV6 { kind: 3, .. } => {
+            "time-exceeded"
+        }
+        Unreachable::OtherV4 { .. } | Unreachable::OtherV6 { .. } => "unknown-response",
     }
 }
 
