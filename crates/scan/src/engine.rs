@@ -4,9 +4,9 @@
 //! what becomes of a verdict.
 
 use crate::flights::{Flight, Flights};
-use crate::host::{Host, Waiting};
+use crate::host::{Host, UnseenPace, Waiting};
 use crate::loss::Habit;
-use crate::pace::Spacing;
+use crate::pace::{Spacing, Window};
 use crate::rtt::Position;
 use crate::{Dial, DialId, EngineOptions, Loss, ProbeTarget, Reply, Verdict};
 use portolan_model::{Moment, Reason};
@@ -109,7 +109,9 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             positions,
             cursor: 0,
             options,
-            hosts: (0..hosts).map(|_| Host::new()).collect(),
+            hosts: (0..hosts)
+                .map(|_| Host::new(UnseenPace::among(hosts)))
+                .collect(),
             flights: Flights::default(),
             served: VecDeque::new(),
             spaced: BinaryHeap::new(),
@@ -161,6 +163,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             Reply::LocalPolicy => self.unsent(&flight, Reason::LocalPolicy),
             Reply::LocalLimit => self.no_room(now, &flight),
         }
+        self.believe(flight.target.host);
         self.list_host(flight.target.host);
     }
 
@@ -170,6 +173,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             self.abandoned.push_back(id);
             if let Some(flight) = self.end_flight(id) {
                 self.silent(&flight);
+                self.believe(flight.target.host);
                 self.list_host(flight.target.host);
             }
         }
@@ -334,7 +338,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
 
     fn begin(&mut self, now: Moment, target: ProbeTarget, waiting: Waiting) -> Dial {
         let mut wait = Duration::from_secs(1);
-        let mut cohort = None;
+        let (mut cohort, mut watch) = (None, None);
         let patience = self.options.patience;
         if let Some(host) = self.hosts.get_mut(index(target.host)) {
             let wanted = probes_wanted(patience.retries, &self.loss, host.habit());
@@ -344,9 +348,16 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             } else {
                 Position::Earlier
             };
-            let adaptive = || host.rtt.wait(host.answered, waiting.pass, position);
-            wait = patience.timeout.unwrap_or_else(adaptive);
-            cohort = host.begin(now, waiting.pass);
+            let usual = host.doubt.wait(host.rtt.wait(waiting.pass, position));
+            if host.is_doubted(waiting.pass, position) && patience.timeout.is_none() {
+                watch = host
+                    .doubt
+                    .watch(usual, position, self.room.capacity)
+                    .map(|longer| (longer, usual));
+            }
+            let adaptive = watch.map_or(usual, |(longer, _)| longer);
+            wait = patience.timeout.unwrap_or(adaptive);
+            cohort = host.begin(now, waiting.pass, watch.map(|(longer, _)| longer));
             if !host.answered {
                 self.unseen.flying += 1;
             }
@@ -366,6 +377,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             began: now,
             cohort,
             deadline,
+            watch: watch.map(|(_, usual)| usual),
         });
         Dial {
             id,
@@ -407,8 +419,20 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
                 self.unseen.flying = self.unseen.flying.saturating_sub(host.flying);
                 self.served.append(&mut self.unseen.hosts);
             }
-            host.rtt.sample(rtt);
-            host.probe_ended(flight.cohort, true);
+            // Who sends an ICMP error may be nearer than the host.
+            if !matches!(reason, Reason::Icmp(_)) {
+                host.rtt.sample(rtt);
+            }
+            let watched = flight.watch;
+            let late = watched.and_then(|usual| host.doubt.watch_was_answered(rtt, usual));
+            if watched.is_none() {
+                host.probe_ended(flight.cohort, true);
+            } else if let Some(again) = late {
+                host.waiting.extend(again);
+                // What was taken for loss was impatience.
+                host.window = Window::new();
+                host.window.start();
+            }
         }
         self.loss.answer(pass);
         if matches!(reason, Reason::SynAck) {
@@ -423,29 +447,49 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         let Some(host) = self.hosts.get_mut(index(flight.target.host)) else {
             return;
         };
-        host.probe_ended(flight.cohort, false);
+        if flight.watch.is_some() {
+            host.doubt.watch_was_silent();
+        } else {
+            host.probe_ended(flight.cohort, false);
+        }
         // It had room as well, although nothing came back.
         self.room.granted();
         if self.draining {
             return;
         }
         let wanted = probes_wanted(self.options.patience.retries, &self.loss, host.habit());
+        let waiting = Waiting {
+            pass: probes,
+            ..flight.waiting
+        };
         if probes < wanted {
-            host.waiting.push_back(Waiting {
-                pass: probes,
-                ..flight.waiting
-            });
+            host.waiting.push_back(waiting);
+            self.waiting = self.waiting.saturating_add(1);
+        } else if host.answered && self.options.patience.timeout.is_none() {
+            host.doubt.settle(waiting);
             self.waiting = self.waiting.saturating_add(1);
         } else {
-            self.loss.silence(probes);
-            self.decide(
-                flight.target,
-                Reason::Timeout { probes },
-                probes,
-                None,
-                None,
-            );
+            self.give_up(flight.target, probes);
         }
+    }
+
+    /// Decides the ports of a host whose silence is no longer doubted.
+    fn believe(&mut self, number: u32) {
+        let Some(host) = self.hosts.get_mut(index(number)) else {
+            return;
+        };
+        let idle = host.is_idle();
+        for port in host.doubt.believed(idle) {
+            self.waiting = self.waiting.saturating_sub(1);
+            if let Some(target) = (self.lookup)(port.position) {
+                self.give_up(target, port.pass);
+            }
+        }
+    }
+
+    fn give_up(&mut self, target: ProbeTarget, probes: u8) {
+        self.loss.silence(probes);
+        self.decide(target, Reason::Timeout { probes }, probes, None, None);
     }
 
     /// No packet can reach the host: so it is for all its ports, unless it answered before.
@@ -454,7 +498,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         let Some(host) = self.hosts.get_mut(index(flight.target.host)) else {
             return;
         };
-        host.probe_withdrawn(flight.cohort);
+        host.probe_withdrawn(flight.cohort, flight.watch);
         if host.answered && flight.waiting.refusals < REFUSALS_MAX {
             let refusals = flight.waiting.refusals.saturating_add(1);
             host.waiting.push_back(Waiting {
@@ -473,7 +517,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
     fn unsent(&mut self, flight: &Flight, reason: Reason) {
         self.probes = self.probes.saturating_sub(1);
         if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
-            host.probe_withdrawn(flight.cohort);
+            host.probe_withdrawn(flight.cohort, flight.watch);
         }
         self.decide(flight.target, reason, flight.waiting.pass, None, None);
     }
@@ -485,7 +529,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         let Some(host) = self.hosts.get_mut(index(flight.target.host)) else {
             return;
         };
-        host.probe_withdrawn(flight.cohort);
+        host.probe_withdrawn(flight.cohort, flight.watch);
         if refusals >= REFUSALS_MAX || self.room.is_hopeless() {
             self.decide(
                 flight.target,

@@ -6,6 +6,7 @@ use crate::{DialId, ProbeTarget};
 use portolan_model::Moment;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
@@ -15,6 +16,8 @@ pub(crate) struct Flight {
     /// The cohort of a first probe.
     pub(crate) cohort: Option<CohortId>,
     pub(crate) deadline: Moment,
+    /// Set for a watch: what would have been waited otherwise.
+    pub(crate) watch: Option<Duration>,
 }
 
 /// Attempts by id, with a queue of deadlines. An entry of the queue whose attempt has ended is

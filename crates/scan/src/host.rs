@@ -1,8 +1,9 @@
 //! What the engine knows of one host.
 
+use crate::doubt::Doubt;
 use crate::loss::Habit;
 use crate::pace::{CohortId, Window};
-use crate::rtt::Rtt;
+use crate::rtt::{Position, Rtt};
 use portolan_model::{Moment, Reason};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,6 +35,31 @@ pub(crate) struct Host {
     pub(crate) spaced: bool,
     /// What is to be asked of it later: first probes that found it busy, and repeats.
     pub(crate) waiting: VecDeque<Waiting>,
+    /// Doubt about its silence.
+    pub(crate) doubt: Doubt,
+    unseen: UnseenPace,
+}
+
+/// How many attempts a host that never answered gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnseenPace {
+    /// In each [`UNSEEN_STEP_TIME`].
+    step: u32,
+    /// At once.
+    max: u32,
+}
+
+impl UnseenPace {
+    /// The pace for one of `hosts` hosts. Among many, most may be absent: the kernel keeps about
+    /// a hundred packets for a neighbour that it looks for, and tells of its absence only those
+    /// attempts whose packets it kept (arp(7), `unres_qlen`).
+    pub(crate) fn among(hosts: u32) -> Self {
+        let share = |whole: u32, least: u32, most: u32| (whole / hosts.max(1)).clamp(least, most);
+        Self {
+            step: share(4_096, 8, UNSEEN_STEP),
+            max: share(16_384, 64, UNSEEN_MAX),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +73,7 @@ pub(crate) struct Waiting {
 }
 
 impl Host {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new(unseen: UnseenPace) -> Self {
         Self {
             rtt: Rtt::new(),
             window: Window::new(),
@@ -59,6 +85,8 @@ impl Host {
             listed: false,
             spaced: false,
             waiting: VecDeque::new(),
+            doubt: Doubt::default(),
+            unseen,
         }
     }
 
@@ -69,18 +97,31 @@ impl Host {
 
     /// When a host that has no room gets more of it although nothing comes back.
     pub(crate) fn grows_at(&self) -> Option<Moment> {
-        let growing = !self.answered && self.down.is_none() && self.flying < UNSEEN_MAX;
+        let growing = !self.answered && self.down.is_none() && self.flying < self.unseen.max;
         let begun = self.begun?;
-        let steps = self.flying / UNSEEN_STEP;
+        let steps = self.flying / self.unseen.step;
         growing.then(|| begun + UNSEEN_STEP_TIME.saturating_mul(steps))
     }
 
+    /// Whether the probe after `pass` others to a port may become a watch: the last one always, so
+    /// that silence is not believed too soon, and a first one once answers have become fewer,
+    /// since they may have become slower instead.
+    pub(crate) fn is_doubted(&self, pass: u8, position: Position) -> bool {
+        let fewer = pass == 0 && self.window.has_fallen();
+        self.answered && (position == Position::Last || fewer)
+    }
+
     /// An attempt begins, the one after `pass` others to the same port. Returns the cohort that a
-    /// first probe belongs to.
-    pub(crate) fn begin(&mut self, now: Moment, pass: u8) -> Option<CohortId> {
+    /// first probe belongs to; a watch says nothing of the pace and belongs to none.
+    pub(crate) fn begin(
+        &mut self,
+        now: Moment,
+        pass: u8,
+        watch: Option<Duration>,
+    ) -> Option<CohortId> {
         self.flying += 1;
         self.begun.get_or_insert(now);
-        (pass == 0).then(|| self.window.first_probe_began(now))
+        (pass == 0 && watch.is_none()).then(|| self.window.first_probe_began(now))
     }
 
     /// A probe ended; `cohort` as [`Host::begin`] gave it.
@@ -91,8 +132,16 @@ impl Host {
         }
     }
 
+    /// Whether nothing is under way to it and nothing waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.flying == 0 && self.waiting.is_empty()
+    }
+
     /// A probe did not leave this machine.
-    pub(crate) fn probe_withdrawn(&mut self, cohort: Option<CohortId>) {
+    pub(crate) fn probe_withdrawn(&mut self, cohort: Option<CohortId>, watch: Option<Duration>) {
+        if watch.is_some() {
+            self.doubt.watch_was_withdrawn();
+        }
         if let Some(cohort) = cohort {
             self.window.first_probe_withdrawn(cohort);
         }
@@ -119,6 +168,6 @@ impl Host {
             now.since(begun).as_millis() / UNSEEN_STEP_TIME.as_millis()
         });
         let steps = u32::try_from(steps).unwrap_or(u32::MAX).saturating_add(1);
-        UNSEEN_STEP.saturating_mul(steps).min(UNSEEN_MAX)
+        self.unseen.step.saturating_mul(steps).min(self.unseen.max)
     }
 }

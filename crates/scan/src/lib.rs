@@ -4,6 +4,7 @@
 //! simulated network gives the same events.
 
 mod dial;
+mod doubt;
 mod engine;
 mod flights;
 mod host;

@@ -116,6 +116,11 @@ impl Window {
         self.rate.map(f64::from)
     }
 
+    /// Whether answers have become fewer since the beginning.
+    pub(crate) fn has_fallen(&self) -> bool {
+        self.growth == Growth::Small
+    }
+
     /// Whether most first probes are answered.
     pub(crate) fn mostly_answers(&self) -> bool {
         self.usual.begun > 0.0 && self.usual.share() > 0.5

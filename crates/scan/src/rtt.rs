@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) struct Rtt {
     smoothed_us: u32,
     variation_us: u32,
+    /// Something was answered after more than [`SAMPLE_MAX`].
+    is_late: bool,
 }
 
 /// Longest round-trip time taken as one. A host's kernel, or ours, repeats a SYN after one second
@@ -24,7 +26,7 @@ const WAIT_MIN: Duration = Duration::from_millis(50);
 /// No wait is longer.
 const WAIT_MAX: Duration = Duration::from_secs(4);
 /// The last probe to a port waits at least so long, for services that are slow to accept.
-const LAST_WAIT_MIN: Duration = Duration::from_millis(250);
+const LAST_WAIT_MIN: Duration = Duration::from_millis(100);
 
 /// Whether a probe may be followed by another to the same port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +40,14 @@ impl Rtt {
         Self {
             smoothed_us: 0,
             variation_us: 0,
+            is_late: false,
         }
     }
 
     /// Takes one measured round trip.
     pub(crate) fn sample(&mut self, rtt: Duration) {
         if rtt > SAMPLE_MAX {
+            self.is_late = true;
             return;
         }
         let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1);
@@ -70,9 +74,9 @@ impl Rtt {
     }
 
     /// How long to wait for the answer to probe number `pass` (from 0) of a port.
-    pub(crate) fn wait(self, answered: bool, pass: u8, position: Position) -> Duration {
+    pub(crate) fn wait(self, pass: u8, position: Position) -> Duration {
         let Some(smoothed) = self.smoothed() else {
-            return match (answered, pass) {
+            return match (self.is_late, pass) {
                 (true, _) => SLOW_HOST,
                 (false, 0) => FIRST_CONTACT,
                 (false, _) => FURTHER_CONTACT,
@@ -99,23 +103,23 @@ mod tests {
     #[test]
     fn waits_follow_the_measured_round_trip() {
         let mut rtt = Rtt::default();
-        assert_eq!(rtt.wait(false, 0, Position::Earlier), FIRST_CONTACT);
-        assert_eq!(rtt.wait(true, 0, Position::Earlier), SLOW_HOST);
+        assert_eq!(rtt.wait(0, Position::Earlier), FIRST_CONTACT);
+        assert_eq!(rtt.wait(1, Position::Earlier), FURTHER_CONTACT);
         for _ in 0..100 {
             rtt.sample(Duration::from_millis(200));
         }
-        let steady = rtt.wait(true, 0, Position::Earlier);
+        let steady = rtt.wait(0, Position::Earlier);
         assert!(steady >= Duration::from_millis(200), "{steady:?}");
         assert!(steady < Duration::from_millis(260), "{steady:?}");
-        assert!(rtt.wait(true, 2, Position::Earlier) >= steady * 2);
+        assert!(rtt.wait(2, Position::Earlier) >= steady * 2);
     }
 
     #[test]
     fn a_fast_host_still_gets_the_shortest_wait() {
         let mut rtt = Rtt::default();
         rtt.sample(Duration::from_micros(30));
-        assert_eq!(rtt.wait(true, 0, Position::Earlier), WAIT_MIN);
-        assert_eq!(rtt.wait(true, 0, Position::Last), LAST_WAIT_MIN);
+        assert_eq!(rtt.wait(0, Position::Earlier), WAIT_MIN);
+        assert_eq!(rtt.wait(0, Position::Last), LAST_WAIT_MIN);
     }
 
     #[test]
@@ -123,5 +127,6 @@ mod tests {
         let mut rtt = Rtt::default();
         rtt.sample(Duration::from_millis(1_004));
         assert!(rtt.smoothed().is_none());
+        assert_eq!(rtt.wait(0, Position::Earlier), SLOW_HOST);
     }
 }

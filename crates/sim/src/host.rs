@@ -1,7 +1,7 @@
 //! One simulated host: what each of its ports says, and whether it is there at all.
 
 use crate::{Path, Policer};
-use portolan_model::Unreachable;
+use portolan_model::{Moment, Unreachable};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct Host {
     policer: Option<Policer>,
     others: PortAnswer,
     ports: BTreeMap<u16, PortAnswer>,
+    /// From when on every answer takes longer, and by how much.
+    slower: Option<(Moment, Duration)>,
 }
 
 impl Host {
@@ -53,6 +55,7 @@ impl Host {
             policer: None,
             others: answer,
             ports: BTreeMap::new(),
+            slower: None,
         }
     }
 
@@ -77,6 +80,21 @@ impl Host {
     pub const fn behind(mut self, policer: Policer) -> Self {
         self.policer = Some(policer);
         self
+    }
+
+    /// The same host, whose every answer takes `longer` from `moment` on.
+    #[must_use]
+    pub const fn slower_from(mut self, moment: Moment, longer: Duration) -> Self {
+        self.slower = Some((moment, longer));
+        self
+    }
+
+    /// How much longer its answers take at `now`.
+    pub(crate) fn delay(&self, now: Moment) -> Duration {
+        match self.slower {
+            Some((moment, longer)) if now >= moment => longer,
+            _ => Duration::ZERO,
+        }
     }
 
     /// Whether packets reach it.

@@ -190,6 +190,7 @@ impl Network {
             PortAnswer::Rejects(code) => (Reply::Icmp(code), Duration::ZERO),
             PortAnswer::Silent => return,
         };
+        let after = after + host.delay(now);
         if let Some(way) = host.path().back(&mut self.dice) {
             self.schedule(now + after + way, Event::Comes(ticket, reply));
         }

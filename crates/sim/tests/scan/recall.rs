@@ -1,7 +1,7 @@
 //! Nothing that is open is missed, whatever the path does, and it does not take forever.
 
 use crate::scenario::{Ran, Scenario, address, all_ports, server, some_ports};
-use portolan_model::{PortSet, Reason};
+use portolan_model::{Moment, PortSet, Reason, State, Unreachable};
 use portolan_sim::{Host, Path, Policer, PortAnswer, Presence, Share};
 use std::time::Duration;
 
@@ -32,6 +32,47 @@ fn policed(rate: u32) -> Duration {
 
 fn ended(ran: &Ran) -> Duration {
     ran.outcome.ended.elapsed()
+}
+
+/// A device near by answers for some ports of a host that is far away: the first round trips say
+/// nothing about the ones that matter.
+fn check_behind(near: PortAnswer) {
+    let far = PortAnswer::AcceptsAfter(Duration::from_millis(400));
+    for seed in 0..10 {
+        let host = Host::new(Path::of_rtt(LAN), PortAnswer::Silent)
+            .with_ports(1..=500, near)
+            .with_ports(5_000..=5_099, far);
+        let ports = PortSet::union_of([PortSet::range(1, 999), PortSet::range(5_000, 5_199)]);
+        let ran = Scenario::new(seed, vec![host], ports).run();
+        assert_eq!(ran.open_true(), 100);
+        ran.assert_recall();
+    }
+}
+
+#[test]
+fn a_near_firewall_that_refuses_hides_no_far_port() {
+    check_behind(PortAnswer::Refuses);
+}
+
+#[test]
+fn a_near_router_that_rejects_hides_no_far_port() {
+    check_behind(PortAnswer::Rejects(Unreachable::V4(13)));
+}
+
+#[test]
+fn a_path_that_becomes_slow_hides_no_port() {
+    for seed in 0..10 {
+        let host = server(seed, Path::of_rtt(LAN), PortAnswer::Refuses);
+        let moment = Moment::after_start(Duration::from_millis(300));
+        let host = host.slower_from(moment, Duration::from_millis(500));
+        let ran = Scenario::new(seed, vec![host], all_ports()).run();
+        ran.assert_recall();
+        assert_eq!(
+            ran.count(State::Filtered),
+            0,
+            "no closed port is called filtered"
+        );
+    }
 }
 
 #[test]
