@@ -87,7 +87,7 @@ pub enum PortsProblem {
         transport: Transport,
     },
     /// Above 65535.
-    #[error("{0} is not a port, the highest is 65535; write a port from 1 to 65535, as in 8080")]
+    #[error("{0} is not a port, the highest is 65535; write a port from 0 to 65535, as in 8080")]
     TooHigh(Text),
     /// Longer than any list of all ports needs.
     #[error("the text is longer than {PORTS_BYTES_MAX} bytes; write ranges, as in 8000-8100")]
@@ -440,7 +440,7 @@ mod tests {
     fn what_is_wrong_is_said_with_the_right_form() {
         let high = |given: &str, port: &str| {
             format!(
-                "ports \"{given}\": {port} is not a port, the highest is 65535; write a port from 1 to 65535, as in 8080"
+                "ports \"{given}\": {port} is not a port, the highest is 65535; write a port from 0 to 65535, as in 8080"
             )
         };
         check("70000", &high("70000", "70000"));
