@@ -2,9 +2,10 @@
 //! missing before. What the single checks look for is elsewhere.
 
 use crate::groups::{self, GROUPS, Group, PYTHON_VARIABLE, RefusedBy};
-use crate::run::{Ledger, cargo_command, output, succeed, target, watch};
+use crate::run::{Ledger, Stream, cargo_command, output, succeed, target, watch};
 use crate::{docs, tidy};
 use anyhow::{Result, bail};
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
@@ -159,22 +160,68 @@ fn documentation(root: &Path) -> Result<()> {
     succeed(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Runs the tests, the fuzz targets among them, and returns the closing line of their runner.
+/// Runs the tests, the fuzz targets among them, and returns the closing line of their runner and
+/// whether all passed.
 fn tests(root: &Path, skipped: &[Skipped]) -> Result<(Option<String>, bool)> {
     let python = groups::test_python(&target(root));
     let has_nextest = output(&mut cargo_command(root, &["nextest", "--version"])).is_ok();
-    let mut command = if has_nextest {
-        nextest(root, skipped)
-    } else {
-        println!(
-            "cargo-nextest is not installed, so `cargo test` runs the same tests; \
-             `cargo install cargo-nextest --locked` brings it"
-        );
-        plain(root, skipped)
-    };
-    watch(command.env(PYTHON_VARIABLE, python), |line| {
-        line.contains("tests run:") || line.contains("test run:")
-    })
+    if has_nextest {
+        let mut closing = None;
+        let mut command = nextest(root, skipped);
+        command.env(PYTHON_VARIABLE, python);
+        let passed = watch(&mut command, Stream::Stderr, |line| {
+            if line.contains("tests run:") || line.contains("test run:") {
+                closing = Some(line.trim().to_owned());
+            }
+        })?;
+        return Ok((closing, passed));
+    }
+    println!(
+        "cargo-nextest is not installed, so `cargo test` runs the same tests; \
+         `cargo install cargo-nextest --locked` brings it"
+    );
+    let mut totals = Totals::default();
+    let mut command = plain(root, skipped);
+    command.env(PYTHON_VARIABLE, python);
+    let passed = watch(&mut command, Stream::Stdout, |line| totals.add(line))?;
+    Ok((Some(totals.to_string()), passed))
+}
+
+/// Sums of the closing lines of `cargo test`, which writes one for every test binary.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+}
+
+impl Totals {
+    /// Adds `test result: ok. 3 passed; 0 failed; …`.
+    fn add(&mut self, line: &str) {
+        let Some((_, counts)) = line
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        for count in counts.split("; ") {
+            match count.split_once(' ') {
+                Some((number, "passed")) => self.passed += number.parse().unwrap_or(0),
+                Some((number, "failed")) => self.failed += number.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, failed } = self;
+        let run = passed + failed;
+        write!(
+            f,
+            "Summary: {run} tests run: {passed} passed, {failed} failed"
+        )
+    }
 }
 
 fn nextest(root: &Path, skipped: &[Skipped]) -> Command {
@@ -239,5 +286,24 @@ mod tests {
                  not (binary_id(portolan::it) and test(/^b::/))",
             ),
         );
+    }
+
+    #[test]
+    fn closing_lines_of_cargo_test_are_summed() {
+        let mut totals = Totals::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; \
+             finished in 0.09s",
+            "test result: FAILED. 57 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; \
+             finished in 0.32s",
+        ] {
+            totals.add(line);
+        }
+        let expected = Totals {
+            passed: 60,
+            failed: 2,
+        };
+        assert_eq!(totals, expected);
     }
 }

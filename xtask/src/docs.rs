@@ -42,7 +42,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         .collect();
     if !stale.is_empty() {
         bail!(
-            "{} are stale; run `cargo xtask docs` and commit them",
+            "stale: {}; run `cargo xtask docs` and commit what it writes",
             stale.join(", ")
         );
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -78,28 +78,41 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{} wrote no UTF-8", line(command)))
 }
 
-/// Runs a command, passes its standard error on line by line, and returns the last line that
-/// `keep` accepts beside whether the command succeeded.
+/// One of the two streams that a command writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stderr,
+    Stdout,
+}
+
+/// Runs a command, passes one of its streams on line by line and shows each line to `see`; the
+/// other stream is left as it is. Returns whether the command succeeded.
 pub(crate) fn watch(
     command: &mut Command,
-    keep: impl Fn(&str) -> bool,
-) -> Result<(Option<String>, bool)> {
+    stream: Stream,
+    mut see: impl FnMut(&str),
+) -> Result<bool> {
+    match stream {
+        Stream::Stderr => command.stderr(Stdio::piped()),
+        Stream::Stdout => command.stdout(Stdio::piped()),
+    };
     let mut child = command
-        .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("failed to start {}", line(command)))?;
-    let mut kept = None;
-    if let Some(stderr) = child.stderr.take() {
-        for text in BufReader::new(stderr).lines() {
-            let text = text.context("failed to read standard error")?;
-            println!("{text}");
-            if keep(&text) {
-                kept = Some(text.trim().to_owned());
-            }
-        }
+    let stderr = child.stderr.take().map(|it| Box::new(it) as Box<dyn Read>);
+    let stdout = child.stdout.take().map(|it| Box::new(it) as Box<dyn Read>);
+    for text in stderr
+        .or(stdout)
+        .map(BufReader::new)
+        .into_iter()
+        .flat_map(BufRead::lines)
+    {
+        let text = text.context("failed to read what a command says")?;
+        println!("{text}");
+        see(&text);
     }
     let status = child.wait().context("failed to wait for a command")?;
-    Ok((kept, status.success()))
+    Ok(status.success())
 }
 
 /// A command as a user would type it.
