@@ -46,9 +46,10 @@ pub struct Run {
     pub engine: String,
     /// Ports that were asked of every address.
     pub ports: PortSet,
-    /// Whether every port of the plan was decided and every open port looked at.
+    /// Whether nothing ended the run early, no port went untested for a reason of the machine that
+    /// scanned, and no look at an open port failed.
     pub complete: bool,
-    /// What was left out or went wrong, one sentence each; empty when complete.
+    /// What was left out or went wrong, and what else a reader should know, one sentence each.
     #[serde(default)]
     pub notices: Vec<Text>,
 }

@@ -12,9 +12,10 @@ pub struct Preview {
     pub ports: u32,
     /// First probes of this shard.
     pub probes: u64,
-    /// Packets on the wire when every port refuses.
+    /// Packets on the wire when every port refuses: the question and the refusal.
     pub packets_min: u64,
-    /// Packets sent when no port answers.
+    /// Packets sent when no port answers: every probe that the run sends, and every repeat of it
+    /// that the kernel adds while the run waits.
     pub packets_max: u64,
     /// Seconds when everything answers at once.
     pub seconds_min: u64,
