@@ -3,10 +3,11 @@
 //! What is not here: which attempt goes when and how long it may take (the engine's), and what is
 //! said over an open connection.
 
+use crate::interface;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
-use portolan_model::{Endpoint, Scope, Unreachable};
+use portolan_model::{AddressSet, Endpoint, Scope, Unreachable};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{self as sock, AddressFamily, SocketFlags, SocketType};
@@ -56,6 +57,7 @@ pub struct ConnectPool {
     epoll: OwnedFd,
     scope: Arc<Scope>,
     source: Source,
+    own: Own,
     entries: Vec<Entry>,
     events: Vec<epoll::Event>,
     /// Room for what a socket's error queue says beside a message.
@@ -86,6 +88,10 @@ impl ConnectPool {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             scope,
             source,
+            // Where they cannot be read, an absent neighbour counts as unreachable.
+            own: Own {
+                addresses: interface::attached().map(|it| it.own).unwrap_or_default(),
+            },
             entries: Vec::new(),
             events: Vec::with_capacity(EVENTS_MAX),
             control: nix::cmsg_space!([u8; 128]),
@@ -233,21 +239,22 @@ impl ConnectPool {
             // "Port unreachable" ends an attempt with the same error as a reset; only the error
             // queue tells them apart (ip(7)).
             Err(Errno::CONNREFUSED) => {
-                let Some((code, _)) = icmp_error(&socket.fd, &mut self.control) else {
+                let Some(error) = icmp_error(&socket.fd, &mut self.control) else {
                     entry.pending = None;
                     return Some(Ending::Refused);
                 };
-                Ending::Icmp(code)
+                self.own.judge(&error, peer)
             }
             // An ICMP error that came while the kernel was busy with the socket leaves the
             // attempt as it is.
             Err(Errno::ALREADY | Errno::INPROGRESS) => {
-                let (code, _) = icmp_error(&socket.fd, &mut self.control)?;
-                Ending::Icmp(code)
+                let error = icmp_error(&socket.fd, &mut self.control)?;
+                self.own.judge(&error, peer)
             }
             Err(error) => match icmp_error(&socket.fd, &mut self.control) {
-                Some((_, offender)) if is_own(&socket.fd, offender, peer) => Ending::NoNeighbour,
-                Some((code, _)) => Ending::Icmp(code),
+                Some(error) => self.own.judge(&error, peer),
+                // Nobody says why: that shows nothing, and is asked again.
+                None if error == Errno::HOSTUNREACH => Ending::LocalLimit,
                 None => local_ending(error),
             },
         };
@@ -336,8 +343,36 @@ fn local_ending(error: Errno) -> Ending {
     }
 }
 
-/// The first ICMP error in the socket's queue and who sent it.
-fn icmp_error(fd: &OwnedFd, control: &mut Vec<u8>) -> Option<(Unreachable, Option<IpAddr>)> {
+/// An ICMP error from a socket's queue.
+struct IcmpError {
+    code: Unreachable,
+    /// Who sent it.
+    offender: Option<IpAddr>,
+}
+
+/// The addresses of this machine. The kernel reports some of its own decisions as ICMP errors
+/// that it sends to itself.
+struct Own {
+    addresses: AddressSet,
+}
+
+impl Own {
+    fn judge(&self, error: &IcmpError, peer: SocketAddr) -> Ending {
+        let own = error
+            .offender
+            .is_some_and(|offender| offender != peer.ip() && self.addresses.contains(offender));
+        match error.code {
+            code if !own => Ending::Icmp(code),
+            // "Host unreachable" from oneself: ARP or ND found nobody (RFC 1122 §2.3.2.2,
+            // RFC 4861 §7.2.2).
+            Unreachable::V4(1) | Unreachable::V6(3) => Ending::NoNeighbour,
+            _ => Ending::LocalPolicy,
+        }
+    }
+}
+
+/// The first ICMP error in the socket's queue.
+fn icmp_error(fd: &OwnedFd, control: &mut Vec<u8>) -> Option<IcmpError> {
     for _ in 0..ERRORS_MAX {
         let message = recvmsg::<SockaddrStorage>(
             fd.as_raw_fd(),
@@ -348,33 +383,27 @@ fn icmp_error(fd: &OwnedFd, control: &mut Vec<u8>) -> Option<(Unreachable, Optio
         .ok()?;
         for entry in message.cmsgs().ok()? {
             match entry {
-                ControlMessageOwned::Ipv4RecvErr(error, offender)
-                    if error.ee_origin == ORIGIN_ICMP && error.ee_type == TYPE_UNREACHABLE =>
-                {
-                    let offender = offender.map(|from| {
-                        IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(from.sin_addr.s_addr)))
+                ControlMessageOwned::Ipv4RecvErr(error, from) if error.ee_origin == ORIGIN_ICMP => {
+                    let from = from.map(|from| u32::from_be(from.sin_addr.s_addr));
+                    return Some(IcmpError {
+                        code: Unreachable::of_v4(error.ee_type, error.ee_code),
+                        offender: from.map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits))),
                     });
-                    return Some((Unreachable::V4(error.ee_code), offender));
                 }
-                ControlMessageOwned::Ipv6RecvErr(error, offender)
-                    if error.ee_origin == ORIGIN_ICMPV6 && error.ee_type == TYPE_UNREACHABLE_V6 =>
+                ControlMessageOwned::Ipv6RecvErr(error, from)
+                    if error.ee_origin == ORIGIN_ICMPV6 =>
                 {
-                    let offender =
-                        offender.map(|from| IpAddr::V6(Ipv6Addr::from(from.sin6_addr.s6_addr)));
-                    return Some((Unreachable::V6(error.ee_code), offender));
+                    return Some(IcmpError {
+                        code: Unreachable::of_v6(error.ee_type, error.ee_code),
+                        offender: from
+                            .map(|from| IpAddr::V6(Ipv6Addr::from(from.sin6_addr.s6_addr))),
+                    });
                 }
                 _ => {}
             }
         }
     }
     None
-}
-
-/// Whether an error came from this machine itself: the kernel says in this way that a neighbour
-/// did not answer.
-fn is_own(fd: &OwnedFd, offender: Option<IpAddr>, peer: SocketAddr) -> bool {
-    let own = local_address(fd).map(|address| address.ip());
-    offender.is_some() && offender == own && offender != Some(peer.ip())
 }
 
 fn local_address(fd: impl AsFd) -> Option<SocketAddr> {
@@ -389,8 +418,6 @@ fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-// Values of `struct sock_extended_err` (ip(7)) and of RFC 792 and RFC 4443.
+// Origins of `struct sock_extended_err` (ip(7)).
 const ORIGIN_ICMP: u8 = 2;
 const ORIGIN_ICMPV6: u8 = 3;
-const TYPE_UNREACHABLE: u8 = 3;
-const TYPE_UNREACHABLE_V6: u8 = 1;

@@ -4,9 +4,11 @@
 
 use crate::connect::Source;
 use crate::never_send::gets_no_bytes;
-use portolan_model::{Endpoint, Refusal, Scope};
+use crate::turns::Turns;
+use nix::sys::socket::{setsockopt, sockopt};
+use portolan_model::{Endpoint, Pace, Refusal, Scope};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,11 +63,18 @@ pub enum Received {
     TimedOut,
 }
 
-/// Makes connections that stay inside a scope.
+/// Makes connections that stay inside a scope and keep to its rates. Clones share the rates.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     scope: Arc<Scope>,
     source: Source,
+    turns: Arc<Turns>,
+}
+
+/// The right to make one connection now.
+#[derive(Debug)]
+pub struct Turn {
+    endpoint: Endpoint,
 }
 
 /// An open connection. It ends by a reset when it is dropped, so that nothing lingers on either
@@ -77,34 +86,40 @@ pub struct Connection {
 }
 
 impl Dialer {
-    /// A dialer for `scope`, sending from `source`.
+    /// A dialer for `scope`, sending from `source`, no faster than the scope allows.
     pub fn new(scope: Arc<Scope>, source: Source) -> Self {
-        Self { scope, source }
+        let turns = Arc::new(Turns::new(scope.rate, scope.host_rate));
+        Self {
+            scope,
+            source,
+            turns,
+        }
     }
 
-    /// Connects to `endpoint` within `patience`. The scope is checked right before.
-    pub async fn connect(
-        &self,
-        endpoint: Endpoint,
-        patience: Duration,
-    ) -> Result<Connection, DialError> {
+    /// No faster than `pace` either; where the scope is stricter, the scope holds.
+    #[must_use]
+    pub fn paced(self, pace: Pace) -> Self {
+        let rate = least(pace.rate, self.scope.rate);
+        let host_rate = least(pace.host_rate, self.scope.host_rate);
+        let turns = Arc::new(Turns::new(rate, host_rate));
+        Self { turns, ..self }
+    }
+
+    /// Waits until the rates allow one more connection to `endpoint`. An endpoint outside the scope
+    /// costs no turn; a wait that is given up takes none.
+    pub async fn turn(&self, endpoint: Endpoint) -> Result<Turn, DialError> {
+        self.check(endpoint)?;
+        self.turns.wait(endpoint.address).await;
+        Ok(Turn { endpoint })
+    }
+
+    /// Connects within `patience`. The scope is checked once more, right before.
+    pub async fn connect(&self, turn: Turn, patience: Duration) -> Result<Connection, DialError> {
+        let Turn { endpoint } = turn;
         self.check(endpoint)?;
         let broken = |source| DialError::Broken { endpoint, source };
         let peer = endpoint.socket_address();
-        let socket = match peer {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }
-        .map_err(broken)?;
-        if let Some(address) = self.source.address {
-            socket.bind(SocketAddr::new(address, 0)).map_err(broken)?;
-        }
-        if let Some(interface) = &self.source.interface {
-            socket
-                .bind_device(Some(interface.as_bytes()))
-                .map_err(broken)?;
-        }
-        socket.set_zero_linger().map_err(broken)?;
+        let socket = self.open_socket(peer).map_err(broken)?;
         match timeout(patience, socket.connect(peer)).await {
             Ok(Ok(stream)) => Ok(Connection { stream, endpoint }),
             Ok(Err(source)) => Err(broken(source)),
@@ -120,11 +135,47 @@ impl Dialer {
         Ok(Connection { stream, endpoint })
     }
 
+    /// A socket that leaves from where the source says.
+    fn open_socket(&self, peer: SocketAddr) -> io::Result<TcpSocket> {
+        let (socket, unspecified) = match peer {
+            SocketAddr::V4(_) => (TcpSocket::new_v4()?, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            SocketAddr::V6(_) => (TcpSocket::new_v6()?, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        };
+        socket.set_zero_linger()?;
+        let Source {
+            address,
+            port,
+            interface,
+        } = &self.source;
+        if let Some(interface) = interface {
+            socket.bind_device(Some(interface.as_bytes()))?;
+        }
+        match (*address, *port) {
+            (None, None) => {}
+            (address, Some(port)) => {
+                // Other connections of the run leave from the same port.
+                socket.set_reuseaddr(true)?;
+                socket.bind(SocketAddr::new(address.unwrap_or(unspecified), port))?;
+            }
+            (Some(address), None) => {
+                // The port is chosen at connect, where the whole tuple is known (ip(7)).
+                setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+                socket.bind(SocketAddr::new(address, 0))?;
+            }
+        }
+        Ok(socket)
+    }
+
     fn check(&self, endpoint: Endpoint) -> Result<(), DialError> {
         self.scope
             .check(endpoint)
             .map_err(|refusal| DialError::OutsideScope { endpoint, refusal })
     }
+}
+
+/// The stricter of two rates.
+fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
 }
 
 impl Connection {

@@ -55,6 +55,25 @@ pub struct Assigned {
     pub peer: Option<IpAddr>,
 }
 
+impl Attached {
+    /// The network and broadcast addresses of the attached IPv4 networks (RFC 919 §7, RFC 922):
+    /// no host has them. Networks of one or two addresses have none (RFC 3021).
+    pub fn no_hosts(&self) -> AddressSet {
+        let assigned = self.interfaces.iter().flat_map(|it| &it.addresses);
+        let ends = assigned.filter_map(|it| {
+            if !it.address.is_ipv4() || it.prefix > 30 || it.peer.is_some() {
+                return None;
+            }
+            let (first, last) = AddressSet::network(it.address, it.prefix)?
+                .ranges()
+                .next()?;
+            Some([first, last])
+        });
+        let ends: AddressSet = ends.flatten().collect();
+        ends.without(&self.own)
+    }
+}
+
 /// The interfaces of this network namespace.
 ///
 /// # Errors
