@@ -221,6 +221,26 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         [deadline, spaced, begin].into_iter().flatten().min()
     }
 
+    /// Hosts that were first asked at or before `moment`, never answered, and are not known to be
+    /// out of reach.
+    pub fn unseen_since(&self, moment: Moment) -> impl Iterator<Item = u32> + '_ {
+        let hosts = (0_u32..).zip(&self.hosts);
+        hosts.filter_map(move |(number, host)| {
+            let asked = host.begun.is_some_and(|begun| begun <= moment);
+            (asked && !host.answered && host.down.is_none()).then_some(number)
+        })
+    }
+
+    /// The neighbour discovery for a host has failed: no packet reaches it.
+    pub fn handle_absent(&mut self, number: u32) {
+        if let Some(host) = self.hosts.get_mut(index(number))
+            && !host.answered
+        {
+            host.down = Some(Reason::NoNeighbour);
+        }
+        self.list_host(number);
+    }
+
     /// Begins nothing further; what is under way may still be answered.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -455,6 +475,10 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         // It had room as well, although nothing came back.
         self.room.granted();
         if self.draining {
+            return;
+        }
+        if let Some(reason) = host.down {
+            self.decide(flight.target, reason, flight.waiting.pass, None, None);
             return;
         }
         let wanted = probes_wanted(self.options.patience.retries, &self.loss, host.habit());
