@@ -4,13 +4,15 @@
 //! JSON document. It is written beside its place and renamed over it, so that a crash leaves the
 //! one before.
 
+use crate::contradiction::find_contradiction;
+use crate::ended::SavedEnded;
 use crate::host_record::SavedHost;
-use portolan_model::{HostReport, Plan, Run, Unanswered};
+use portolan_model::{Plan, Reason, Run, Unanswered};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// What a run has found so far and what is left to do.
@@ -21,9 +23,11 @@ pub struct Checkpoint {
     /// Windows of the order that are done.
     pub(crate) windows_ended: u64,
     /// Hosts of those windows that answered.
-    pub(crate) hosts_ended: Vec<HostReport>,
+    pub(crate) ended: SavedEnded,
     /// Addresses of those windows that did not.
     pub(crate) unanswered: Unanswered,
+    /// Ports of all those hosts that were not tested.
+    pub(crate) not_tested: Vec<(Reason, u64)>,
     /// Hosts that are under way.
     pub(crate) hosts: Vec<SavedHost>,
     pub(crate) counts: SavedCounts,
@@ -72,6 +76,17 @@ pub enum CheckpointError {
         /// The file.
         path: PathBuf,
     },
+    /// There is more to keep than can be read back.
+    #[error(
+        "the checkpoint {path} would have {bytes} bytes, and no more than {BYTES_MAX} are read back; \
+         scan fewer addresses at once, or in parts with --shard"
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What it would need.
+        bytes: u64,
+    },
     /// The file cannot be written.
     #[error("the checkpoint {path} cannot be written: {source}")]
     Write {
@@ -118,7 +133,7 @@ impl Checkpoint {
     }
 
     /// Takes the checkpoint at `path` away, if it is one.
-    pub(crate) fn remove(path: &Path) {
+    pub fn remove(path: &Path) {
         if Self::may_replace(path).is_ok() {
             // A file that was never written is no loss.
             let _ = fs::remove_file(path);
@@ -127,12 +142,30 @@ impl Checkpoint {
 
     /// Writes the checkpoint to `path`, in place of one that is there.
     pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        self.write_within(path, BYTES_MAX)
+    }
+
+    fn write_within(&self, path: &Path, bytes_max: u64) -> Result<(), CheckpointError> {
         Self::may_replace(path)?;
-        self.try_write(path)
-            .map_err(|source| CheckpointError::Write {
-                path: path.to_owned(),
-                source,
-            })
+        let failed = |source| CheckpointError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        // The head line comes first and needs the sum of all: the content is made twice, which
+        // takes less than to hold it.
+        let mut sum = Sum::default();
+        self.content_to(&mut sum).map_err(failed)?;
+        let head = format!(
+            "{HEAD} {} {}\n",
+            sum.bytes,
+            hexadecimal(sum.hash.finalize())
+        );
+        let bytes = u64::try_from(head.len()).map_or(u64::MAX, |it| it.saturating_add(sum.bytes));
+        if bytes > bytes_max {
+            let path = path.to_owned();
+            return Err(CheckpointError::TooLarge { path, bytes });
+        }
+        self.try_write(path, &head).map_err(failed)
     }
 
     /// Reads the checkpoint at `path`.
@@ -150,7 +183,8 @@ impl Checkpoint {
         })
     }
 
-    /// Reads a checkpoint from its bytes; the error says how it is damaged.
+    /// Reads a checkpoint from its bytes and checks that one run can have left it; the error says
+    /// how it is damaged.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let end = bytes.iter().take(256).position(|byte| *byte == b'\n');
         let (head, body) = end
@@ -168,10 +202,21 @@ impl Checkpoint {
         if words.next() != Some(sha256(body).as_str()) {
             return Err("its checksum does not fit".to_owned());
         }
-        Self::parse_content(body)
+        let checkpoint = Self::parse_content(body)?;
+        checkpoint.validate()?;
+        Ok(checkpoint)
     }
 
-    /// Reads the content of a checkpoint, without the head line that guards it.
+    /// Whether one run can have left this. What is on disk decides what is probed when the run is
+    /// resumed, so nothing of it is taken on trust; the error says what does not fit.
+    pub fn validate(&self) -> Result<(), String> {
+        find_contradiction(self).map_or(Ok(()), |what| {
+            Err(format!("its content contradicts itself: {what}"))
+        })
+    }
+
+    /// Reads the content of a checkpoint, without the head line that guards it and without
+    /// [`Checkpoint::validate`].
     pub fn parse_content(content: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(content).map_err(|error| format!("its content is wrong: {error}"))
     }
@@ -181,16 +226,21 @@ impl Checkpoint {
         serde_json::to_vec(self).map_err(io::Error::from)
     }
 
-    fn try_write(&self, path: &Path) -> io::Result<()> {
-        let body = self.content()?;
+    fn content_to(&self, out: &mut impl Write) -> io::Result<()> {
+        serde_json::to_writer(out, self).map_err(io::Error::from)
+    }
+
+    fn try_write(&self, path: &Path, head: &str) -> io::Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
         let beside = path.with_extension("new");
-        let written = File::create(&beside).and_then(|mut file| {
-            writeln!(file, "{HEAD} {} {}", body.len(), sha256(&body))?;
-            file.write_all(&body)?;
-            file.sync_all()
+        let written = File::create(&beside).and_then(|file| {
+            let mut out = BufWriter::new(file);
+            out.write_all(head.as_bytes())?;
+            self.content_to(&mut out)?;
+            out.flush()?;
+            out.get_ref().sync_all()
         });
         if let Err(error) = written.and_then(|()| fs::rename(&beside, path)) {
             // What could not be written whole is of no use to anybody.
@@ -201,13 +251,52 @@ impl Checkpoint {
     }
 }
 
+/// Length and hash of what is written to it.
+#[derive(Default)]
+struct Sum {
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hash.update(bytes);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(length);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The SHA-256 of `bytes` in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hexadecimal(Sha256::digest(bytes))
+}
+
+fn hexadecimal(hash: impl AsRef<[u8]>) -> String {
+    let bytes = hash.as_ref().iter();
+    bytes.fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::tests::{collector, plan, run_of};
+
+    #[test]
+    fn a_checkpoint_that_could_not_be_read_back_is_not_written() {
+        let plan = plan("192.0.2.1", "80");
+        let saved = collector(&plan).save(run_of(&plan), SavedCounts::default());
+        let path = Path::new("/nonexistent/checkpoint");
+        let said = saved.write_within(path, 100).unwrap_err().to_string();
+        assert!(said.contains("would have"), "{said}");
+        assert!(said.contains("--shard"), "{said}");
+    }
 }

@@ -2,13 +2,14 @@
 //! document of it. No waiting here: it is told, and it answers.
 
 use crate::checkpoint::{Checkpoint, SavedCounts};
-use crate::host_record::{HostRecord, OpenPort};
+use crate::ended::{EndedHosts, Names, Telling};
+use crate::host_record::HostRecord;
 use crate::own::Own;
 use crate::sweep::Find;
 use portolan_identify::Outcome;
 use portolan_model::{
-    AddressSet, Depth, Endpoint, Event, HostReport, Incomplete, Plan, Reason, Shard, Text,
-    Transport, Unanswered,
+    AddressSet, Depth, Endpoint, Event, HostReport, Incomplete, Plan, Progress, Reason, Run, Shard,
+    State, Text, Transport, Unanswered,
 };
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -19,6 +20,13 @@ use std::time::Duration;
 /// First looks at one host. A host with more open ports than this answers everywhere, and its
 /// ports tell nothing new.
 const LOOKS_PER_HOST_MAX: usize = 1_024;
+/// First looks at one host that in a row show nothing, after which the rest of its ports is not
+/// looked at: each of them would take as long as a look may.
+const MUTE_LOOKS_MAX: u32 = 64;
+/// Events that wait for their reader, beyond which nothing more is heard.
+const EVENTS_WAITING_MAX: usize = 4_096;
+/// First looks that wait for their turn, beyond which nothing more is heard.
+const LOOKS_WAITING_MAX: usize = 4_096;
 
 /// A first look to be held.
 pub(crate) struct PendingLook {
@@ -31,68 +39,74 @@ pub(crate) struct PendingLook {
 /// Everything found so far.
 pub(crate) struct Collector {
     plan: Plan,
-    names: HashMap<IpAddr, Vec<Text>>,
+    names: Names,
     own: Own,
     hosts: HashMap<IpAddr, HostRecord>,
-    ended: Vec<HostReport>,
+    ended: EndedHosts,
     silent: Vec<IpAddr>,
     silent_before: Unanswered,
+    /// Ports of hosts that ended without an answer.
     reasons: BTreeMap<Reason, u64>,
+    /// Ports that were not tested, of all hosts that ended.
+    not_tested: BTreeMap<Reason, u64>,
     windows_ended: u64,
+    /// Decided ports of the window under way.
+    decided: u64,
     open: u64,
-    pub(crate) events: VecDeque<Event>,
-    pub(crate) looks: VecDeque<PendingLook>,
+    events: VecDeque<Event>,
+    /// The newest figures that were not told yet.
+    progress: Option<Progress>,
+    looks: VecDeque<PendingLook>,
 }
 
 impl Collector {
-    pub(crate) fn new(plan: &Plan) -> Self {
-        let mut names: HashMap<IpAddr, Vec<Text>> = HashMap::new();
-        for target in &plan.names {
-            for address in &target.addresses {
-                names.entry(*address).or_default().push(target.name.clone());
-            }
-        }
+    /// A collector for `plan` on a machine with these addresses and sockets.
+    pub(crate) fn new(plan: &Plan, own: Own) -> Self {
         Self {
             plan: plan.clone(),
-            names,
-            own: Own::read(),
+            names: Names::new(&plan.names),
+            own,
             hosts: HashMap::new(),
-            ended: Vec::new(),
+            ended: EndedHosts::default(),
             silent: Vec::new(),
             silent_before: Unanswered::default(),
             reasons: BTreeMap::new(),
+            not_tested: BTreeMap::new(),
             windows_ended: 0,
+            decided: 0,
             open: 0,
             events: VecDeque::new(),
+            progress: None,
             looks: VecDeque::new(),
         }
     }
 
     /// Takes over what an earlier part of the run found, and tells it again.
-    pub(crate) fn resume(&mut self, checkpoint: &Checkpoint) {
+    pub(crate) fn resume(&mut self, checkpoint: Checkpoint) {
         self.windows_ended = checkpoint.windows_ended;
-        self.silent_before = checkpoint.unanswered.clone();
-        for host in &checkpoint.hosts_ended {
-            self.tell_again(host);
-            self.ended.push(host.clone());
-        }
-        for saved in &checkpoint.hosts {
-            let (ip, record) = HostRecord::restore(saved.clone());
-            let names = self.names_of(ip);
+        self.silent_before = checkpoint.unanswered;
+        self.not_tested = checkpoint.not_tested.into_iter().collect();
+        self.ended = EndedHosts::restore(checkpoint.ended);
+        self.open = self.ended.open();
+        for saved in checkpoint.hosts {
+            let (ip, record) = HostRecord::restore(saved);
+            if record.window >= self.windows_ended {
+                self.decided = self.decided.saturating_add(record.decided().len());
+            }
+            let names = self.names.of(ip);
             for (port, open) in &record.open {
                 self.open = self.open.saturating_add(1);
-                let port_event = open.report.clone();
                 self.events.push_back(Event::Port {
                     ip,
                     names: names.clone(),
-                    port: port_event,
+                    port: open.report.clone(),
                 });
                 if open.look_pending {
                     let endpoint = Endpoint::tcp(ip, *port);
                     self.looks
                         .push_back(self.pending_look(endpoint, record.rtt(), None));
                 } else {
-                    self.events.push_back(service_event(ip, open));
+                    self.events.push_back(service_event(ip, &open.report));
                 }
             }
             self.hosts.insert(ip, record);
@@ -105,13 +119,13 @@ impl Collector {
             .hosts
             .iter()
             .filter(|(_, host)| host.window >= self.windows_ended);
-        under_way
-            .map(|(ip, host)| (*ip, host.decided().map(u32::from).collect()))
-            .collect()
+        under_way.map(|(ip, host)| (*ip, host.decided())).collect()
     }
 
     /// Takes decided ports of window `window`; their open connections go to the first looks.
-    pub(crate) fn take(&mut self, window: u64, finds: Vec<Find>) {
+    /// Answers how many connections were closed because no look will use them.
+    pub(crate) fn take(&mut self, window: u64, finds: Vec<Find>) -> u32 {
+        let mut closed = 0_u32;
         for Find {
             verdict,
             connection,
@@ -124,48 +138,116 @@ impl Collector {
                 .hosts
                 .entry(ip)
                 .or_insert_with(|| HostRecord::new(window));
-            host.decide(port, verdict.reason, verdict.probes, verdict.rtt);
-            if verdict.reason != Reason::SynAck {
-                continue;
-            }
-            let (rtt, looked_at) = (host.rtt(), host.open.len());
-            self.open = self.open.saturating_add(1);
-            let names = self.names_of(ip);
-            let Some(open) = self
-                .hosts
-                .get_mut(&ip)
-                .and_then(|host| host.open.get_mut(&port))
-            else {
-                continue;
-            };
-            let report = open.report.clone();
-            self.events.push_back(Event::Port {
-                ip,
-                names,
-                port: report,
-            });
-            if self.plan.depth == Depth::Ports {
-                continue;
-            }
-            if looked_at > LOOKS_PER_HOST_MAX {
-                open.report.incomplete.push(Incomplete {
-                    fact: "service".to_owned(),
-                    why: Text::from(format!(
-                        "not looked at: more than {LOOKS_PER_HOST_MAX} ports of this host are open"
-                    )),
-                });
-                let event = service_event(ip, open);
-                self.events.push_back(event);
+            let is_new = host.decide(port, verdict.reason, verdict.probes, verdict.rtt);
+            self.decided = self.decided.saturating_add(u64::from(is_new));
+            if is_new && verdict.reason == Reason::SynAck {
+                let held = u32::from(connection.is_some());
+                if !self.take_open(verdict.endpoint, connection) {
+                    closed = closed.saturating_add(held);
+                }
             } else {
-                open.look_pending = true;
-                let look = self.pending_look(verdict.endpoint, rtt, connection);
-                self.looks.push_back(look);
+                closed = closed.saturating_add(u32::from(connection.is_some()));
             }
         }
+        closed
+    }
+
+    /// Tells of an open port that its host's record has; `false`: no look at it will be held.
+    fn take_open(&mut self, endpoint: Endpoint, connection: Option<OwnedFd>) -> bool {
+        let Endpoint {
+            address: ip, port, ..
+        } = endpoint;
+        let names = self.names.of(ip);
+        let Some(host) = self.hosts.get_mut(&ip) else {
+            return false;
+        };
+        let (rtt, open_ports, is_mute) = (host.rtt(), host.open.len(), is_mute(host));
+        let Some(open) = host.open.get_mut(&port) else {
+            return false;
+        };
+        self.open = self.open.saturating_add(1);
+        let report = open.report.clone();
+        self.events.push_back(Event::Port {
+            ip,
+            names,
+            port: report,
+        });
+        if self.plan.depth == Depth::Ports {
+            return false;
+        }
+        open.look_pending = true;
+        if open_ports > LOOKS_PER_HOST_MAX {
+            self.pass_over(
+                endpoint,
+                &format!("more than {LOOKS_PER_HOST_MAX} ports of this host are open"),
+            );
+            return false;
+        }
+        if is_mute {
+            self.pass_over_mute(endpoint);
+            return false;
+        }
+        let look = self.pending_look(endpoint, rtt, connection);
+        self.looks.push_back(look);
+        true
+    }
+
+    /// Whether there is room for what the sweep says next. While there is none, the sweep waits.
+    pub(crate) fn has_room(&self) -> bool {
+        self.events.len() < EVENTS_WAITING_MAX && self.looks.len() < LOOKS_WAITING_MAX
+    }
+
+    /// First looks that wait for their turn.
+    pub(crate) fn looks_waiting(&self) -> usize {
+        self.looks.len()
+    }
+
+    /// The next first look; [`Collector::put_back`] takes one whose turn has not come.
+    pub(crate) fn next_look(&mut self) -> Option<PendingLook> {
+        self.looks.pop_front()
+    }
+
+    /// Lets a look wait on, behind all others.
+    pub(crate) fn put_back(&mut self, look: PendingLook) {
+        self.looks.push_back(look);
+    }
+
+    /// Whether so many looks at `ip` showed nothing that no further one is worth its time.
+    pub(crate) fn is_mute(&self, ip: IpAddr) -> bool {
+        self.hosts.get(&ip).is_some_and(is_mute)
     }
 
     /// Takes the outcome of a first look.
     pub(crate) fn take_look(&mut self, endpoint: Endpoint, outcome: Outcome) {
+        let Some(host) = self.hosts.get_mut(&endpoint.address) else {
+            return;
+        };
+        host.mute_looks = if outcome.service.is_some() {
+            0
+        } else {
+            host.mute_looks.saturating_add(1)
+        };
+        self.end_look(endpoint, outcome);
+    }
+
+    /// Ends the look at a port without holding it; `why` is said.
+    pub(crate) fn pass_over(&mut self, endpoint: Endpoint, why: &str) {
+        let outcome = Outcome {
+            service: None,
+            incomplete: vec![not_looked_at(why)],
+        };
+        self.end_look(endpoint, outcome);
+    }
+
+    /// Ends the look at a port of a mute host without holding it.
+    pub(crate) fn pass_over_mute(&mut self, endpoint: Endpoint) {
+        self.pass_over(
+            endpoint,
+            &format!("{MUTE_LOOKS_MAX} ports of this host before it said nothing"),
+        );
+    }
+
+    fn end_look(&mut self, endpoint: Endpoint, outcome: Outcome) {
         let ip = endpoint.address;
         let Some(host) = self.hosts.get_mut(&ip) else {
             return;
@@ -176,7 +258,7 @@ impl Collector {
         open.look_pending = false;
         open.report.service = outcome.service;
         open.report.incomplete = outcome.incomplete;
-        let event = service_event(ip, open);
+        let event = service_event(ip, &open.report);
         self.events.push_back(event);
         if self.hosts.get(&ip).is_some_and(|host| self.is_ended(host)) {
             self.end_host(ip);
@@ -186,6 +268,7 @@ impl Collector {
     /// All workers have ended window `window`.
     pub(crate) fn end_window(&mut self, window: u64) {
         self.windows_ended = window.saturating_add(1);
+        self.decided = 0;
         let hosts = self.hosts.iter();
         let mut ended: Vec<IpAddr> = hosts
             .filter(|(_, host)| self.is_ended(host))
@@ -202,21 +285,23 @@ impl Collector {
         let mut under_way: Vec<IpAddr> = self.hosts.keys().copied().collect();
         under_way.sort_unstable();
         for ip in under_way {
+            let Some(mut host) = self.hosts.remove(&ip) else {
+                continue;
+            };
+            // What the end of the run leaves undecided is counted as a whole, not by host.
+            self.count(&host);
+            // Which ports a part of a sharded run would have asked is not known here.
             let whole = self.plan.shard == Shard::WHOLE;
-            if let Some(host) = self.hosts.get_mut(&ip) {
-                // Which ports a part of a sharded run would have asked is not known here.
-                if whole && host.window >= self.windows_ended && host.has_answered() {
-                    host.leave_undecided(&self.plan.tcp, reason);
-                }
-                for open in host.open.values_mut().filter(|open| open.look_pending) {
-                    open.look_pending = false;
-                    open.report.incomplete.push(Incomplete {
-                        fact: "service".to_owned(),
-                        why: Text::from(format!("not looked at: {reason}")),
-                    });
-                }
+            if whole && host.window >= self.windows_ended && host.has_answered() {
+                host.leave_undecided(&self.plan.tcp, reason);
             }
-            self.end_host(ip);
+            for open in host.open.values_mut().filter(|open| open.look_pending) {
+                open.look_pending = false;
+                open.report
+                    .incomplete
+                    .push(not_looked_at(&reason.to_string()));
+            }
+            self.keep(ip, &host);
         }
     }
 
@@ -225,39 +310,90 @@ impl Collector {
         self.open
     }
 
-    /// How many ports ended for `reason`, over hosts that have ended.
-    pub(crate) fn count(&self, reason: Reason) -> u64 {
-        self.reasons.get(&reason).copied().unwrap_or(0)
+    /// Windows that have ended.
+    pub(crate) fn windows_ended(&self) -> u64 {
+        self.windows_ended
+    }
+
+    /// Ports of the window under way that are decided, by this part of the run or an earlier one.
+    pub(crate) fn decided_in_window(&self) -> u64 {
+        self.decided
+    }
+
+    /// How many ports were not tested for `reason`, over all hosts that have ended.
+    pub(crate) fn not_tested(&self, reason: Reason) -> u64 {
+        self.not_tested.get(&reason).copied().unwrap_or(0)
+    }
+
+    /// Tells `event` after what waits already.
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Tells `progress` in place of older figures that still wait.
+    pub(crate) fn tell_progress(&mut self, progress: Progress) {
+        self.progress = Some(progress);
+    }
+
+    /// Whether [`Collector::next_event`] has one.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty() || self.progress.is_some() || self.ended.has_to_tell()
+    }
+
+    /// The next event to tell. Hosts that ended come when nothing else waits, so that each comes
+    /// after its ports; they wait as what they are, and not as events.
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        // The start of the run comes before every figure.
+        let is_start = matches!(self.events.front(), Some(Event::RunStarted { .. }));
+        if !is_start && let Some(progress) = self.progress.take() {
+            return Some(Event::Progress { progress });
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        match self.ended.next_to_tell(&self.names)? {
+            Telling::Alone(host) => Some(Event::Host { host }),
+            Telling::WithPorts(host) => {
+                self.tell_again(host);
+                self.events.pop_front()
+            }
+        }
+    }
+
+    /// Forgets every event that waits: nobody listens.
+    pub(crate) fn forget_events(&mut self) {
+        self.events.clear();
+        self.progress = None;
+        while self.ended.next_to_tell(&self.names).is_some() {}
     }
 
     /// The state for a checkpoint.
-    pub(crate) fn save(&self, run: portolan_model::Run, counts: SavedCounts) -> Checkpoint {
+    pub(crate) fn save(&self, run: Run, counts: SavedCounts) -> Checkpoint {
         Checkpoint {
             plan: self.plan.clone(),
             run,
             windows_ended: self.windows_ended,
-            hosts_ended: self.ended.clone(),
+            ended: self.ended.save(),
             unanswered: self.unanswered(),
+            not_tested: self.not_tested.iter().map(|(r, n)| (*r, *n)).collect(),
             hosts: self.hosts.iter().map(|(ip, host)| host.save(*ip)).collect(),
             counts,
         }
     }
 
     /// The hosts that answered, by address, and those that did not.
-    pub(crate) fn finish(&mut self) -> (Vec<HostReport>, Unanswered) {
+    pub(crate) fn finish(self) -> (Vec<HostReport>, Unanswered) {
         let unanswered = self.unanswered();
-        let mut hosts = std::mem::take(&mut self.ended);
-        hosts.sort_by_key(|host| host.ip);
-        (hosts, unanswered)
+        (self.ended.finish(&self.names), unanswered)
     }
 
-    fn unanswered(&self) -> Unanswered {
+    /// Addresses that did not answer.
+    pub(crate) fn unanswered(&self) -> Unanswered {
         let mut addresses: AddressSet = self.silent.iter().copied().collect();
         addresses.extend_from(&self.silent_before.addresses);
         let mut counts: BTreeMap<Reason, u64> = self.reasons.clone();
         for (reason, count) in &self.silent_before.reasons {
-            let sum = counts.entry(*reason).or_default();
-            *sum = sum.saturating_add(*count);
+            add(&mut counts, *reason, *count);
         }
         let mut reasons: Vec<(Reason, u64)> = counts.into_iter().collect();
         reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
@@ -265,49 +401,58 @@ impl Collector {
     }
 
     fn is_ended(&self, host: &HostRecord) -> bool {
-        host.window < self.windows_ended && !host.open.values().any(|open| open.look_pending)
+        host.window < self.windows_ended && !host.awaits_looks()
     }
 
     fn end_host(&mut self, ip: IpAddr) {
-        let Some(host) = self.hosts.remove(&ip) else {
-            return;
-        };
-        if !host.has_answered() {
-            self.silent.push(ip);
-            for (reason, count) in host.reasons() {
-                let sum = self.reasons.entry(reason).or_default();
-                *sum = sum.saturating_add(count);
-            }
-            return;
+        if let Some(host) = self.hosts.remove(&ip) {
+            self.count(&host);
+            self.keep(ip, &host);
         }
-        let mut report = host.report(ip, self.names_of(ip));
-        self.own.join(&mut report);
-        self.events.push_back(Event::Host {
-            host: report.clone(),
-        });
-        self.ended.push(report);
     }
 
-    fn tell_again(&mut self, host: &HostReport) {
-        for port in host
-            .ports
-            .iter()
-            .filter(|port| port.reason == Reason::SynAck)
-        {
-            self.open = self.open.saturating_add(1);
-            let (ip, names) = (host.ip, host.names.clone());
-            self.events.push_back(Event::Port {
-                ip,
-                names,
-                port: port.clone(),
-            });
-            let open = OpenPort {
-                report: port.clone(),
-                look_pending: false,
-            };
-            self.events.push_back(service_event(ip, &open));
+    /// Adds the ports of a host that has ended to the counts.
+    fn count(&mut self, host: &HostRecord) {
+        for (reason, count) in host.reasons() {
+            if reason.tcp_state() == State::NotTested {
+                add(&mut self.not_tested, reason, count);
+            }
+            if !host.has_answered() {
+                add(&mut self.reasons, reason, count);
+            }
         }
-        self.events.push_back(Event::Host { host: host.clone() });
+    }
+
+    /// Keeps what is shown of a host that has ended.
+    fn keep(&mut self, ip: IpAddr, host: &HostRecord) {
+        if !host.has_answered() {
+            self.silent.push(ip);
+        } else if host.open.is_empty() {
+            self.ended.add_brief(ip, host);
+        } else {
+            let mut report = host.report(ip, self.names.of(ip));
+            self.own.join(&mut report);
+            self.ended.add_full(report);
+        }
+    }
+
+    /// Tells a host that an earlier part of the run found, ports first.
+    fn tell_again(&mut self, host: HostReport) {
+        let open = host.ports.iter().filter(|port| port.state == State::Open);
+        for port in open {
+            let service = service_event(host.ip, port);
+            let mut port = port.clone();
+            // What speaks there comes with the event after.
+            port.service = None;
+            port.incomplete = Vec::new();
+            self.events.push_back(Event::Port {
+                ip: host.ip,
+                names: host.names.clone(),
+                port,
+            });
+            self.events.push_back(service);
+        }
+        self.events.push_back(Event::Host { host });
     }
 
     fn pending_look(
@@ -316,30 +461,42 @@ impl Collector {
         rtt: Option<Duration>,
         connection: Option<OwnedFd>,
     ) -> PendingLook {
-        let name = self
-            .names
-            .get(&endpoint.address)
-            .and_then(|names| names.first());
-        let name = name.map(|name| name.as_str().to_owned());
+        let name = self.names.of(endpoint.address).into_iter().next();
         PendingLook {
             endpoint,
             rtt,
-            name,
+            name: name.map(String::from),
             connection,
         }
     }
+}
 
-    fn names_of(&self, ip: IpAddr) -> Vec<Text> {
-        self.names.get(&ip).cloned().unwrap_or_default()
+fn is_mute(host: &HostRecord) -> bool {
+    host.mute_looks >= MUTE_LOOKS_MAX
+}
+
+fn add(counts: &mut BTreeMap<Reason, u64>, reason: Reason, count: u64) {
+    let sum = counts.entry(reason).or_default();
+    *sum = sum.saturating_add(count);
+}
+
+fn not_looked_at(why: &str) -> Incomplete {
+    Incomplete {
+        fact: "service".to_owned(),
+        why: Text::from(format!("not looked at: {why}")),
     }
 }
 
-fn service_event(ip: IpAddr, open: &OpenPort) -> Event {
+fn service_event(ip: IpAddr, port: &portolan_model::PortReport) -> Event {
     Event::Service {
         ip,
         transport: Transport::Tcp,
-        port: open.report.port,
-        service: open.report.service.clone(),
-        incomplete: open.report.incomplete.clone(),
+        port: port.port,
+        service: port.service.clone(),
+        incomplete: port.incomplete.clone(),
     }
 }
+
+#[cfg(test)]
+#[path = "collector_tests.rs"]
+pub(crate) mod tests;

@@ -1,24 +1,21 @@
 //! What is known of one host while its window is under way, in little memory: every open port in
 //! full, and the others as sets of numbers by reason.
 
-use portolan_model::{
-    HostReport, HostState, OtherPorts, PortGroup, PortReport, PortSet, Reason, State, Text,
-    Transport,
-};
+use crate::outcome::{Group, Individual, LISTED_MAX, Outcome, port_report};
+use portolan_model::{HostReport, PortReport, PortSet, Reason, Text};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A group of ports that are not open is shown port by port up to this size.
-pub(crate) const LISTED_MAX: usize = 25;
-
 /// One host under way.
 #[derive(Debug)]
 pub(crate) struct HostRecord {
     pub(crate) window: u64,
     pub(crate) open: BTreeMap<u16, OpenPort>,
+    /// First looks in a row that ended with nothing shown.
+    pub(crate) mute_looks: u32,
     first_answer: Option<Reason>,
     is_up: bool,
     rtt: Option<Duration>,
@@ -37,28 +34,25 @@ pub(crate) struct OpenPort {
 #[derive(Debug)]
 struct Others {
     reason: Reason,
-    /// Port and probes, until there are more than are ever listed.
-    few: Vec<(u16, u8)>,
-    all: RoaringBitmap,
+    ports: Ports,
+}
+
+/// Most hosts have one port of a reason or all of them: a bitmap is for the second.
+#[derive(Debug)]
+enum Ports {
+    /// Port and probes, as many as are ever listed.
+    Few(Vec<(u16, u8)>),
+    Many(RoaringBitmap),
 }
 
 /// A [`HostRecord`] as a checkpoint keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SavedHost {
-    ip: IpAddr,
-    window: u64,
-    open: Vec<OpenPort>,
-    first_answer: Option<Reason>,
-    is_up: bool,
-    rtt_us: Option<u64>,
-    others: Vec<SavedOthers>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct SavedOthers {
-    reason: Reason,
-    few: Vec<(u16, u8)>,
-    all: PortSet,
+    pub(crate) ip: IpAddr,
+    pub(crate) window: u64,
+    pub(crate) open: Vec<OpenPort>,
+    pub(crate) rtt_us: Option<u64>,
+    pub(crate) outcome: Outcome,
 }
 
 impl HostRecord {
@@ -66,6 +60,7 @@ impl HostRecord {
         Self {
             window,
             open: BTreeMap::new(),
+            mute_looks: 0,
             first_answer: None,
             is_up: false,
             rtt: None,
@@ -73,8 +68,17 @@ impl HostRecord {
         }
     }
 
-    /// Takes a decided TCP port.
-    pub(crate) fn decide(&mut self, port: u16, reason: Reason, probes: u8, rtt: Option<Duration>) {
+    /// Takes a decided TCP port; `false`: it was decided before, and stays as it was.
+    pub(crate) fn decide(
+        &mut self,
+        port: u16,
+        reason: Reason,
+        probes: u8,
+        rtt: Option<Duration>,
+    ) -> bool {
+        if self.is_decided(port) {
+            return false;
+        }
         if reason.is_answer() && self.first_answer.is_none() {
             self.first_answer = Some(reason);
         }
@@ -98,6 +102,7 @@ impl HostRecord {
         } else {
             self.add_other(port, reason, probes);
         }
+        true
     }
 
     /// The shortest round trip measured.
@@ -110,25 +115,33 @@ impl HostRecord {
         self.first_answer.is_some()
     }
 
+    /// Whether a first look at one of its ports is still to come.
+    pub(crate) fn awaits_looks(&self) -> bool {
+        self.open.values().any(|open| open.look_pending)
+    }
+
     /// Ports that are decided.
-    pub(crate) fn decided(&self) -> impl Iterator<Item = u16> + '_ {
-        let others = self.others.iter().flat_map(|group| group.all.iter());
-        self.open
-            .keys()
-            .copied()
-            .chain(others.filter_map(|port| u16::try_from(port).ok()))
+    pub(crate) fn decided(&self) -> RoaringBitmap {
+        let mut decided: RoaringBitmap = self.open.keys().copied().map(u32::from).collect();
+        for group in &self.others {
+            match &group.ports {
+                Ports::Few(few) => decided.extend(few.iter().map(|(port, _)| u32::from(*port))),
+                Ports::Many(many) => decided |= many,
+            }
+        }
+        decided
     }
 
     /// How many ports ended for which reason, the open ones left out.
     pub(crate) fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         self.others
             .iter()
-            .map(|group| (group.reason, group.all.len()))
+            .map(|group| (group.reason, group.ports.len()))
     }
 
     /// Adds every port of `asked` that is not decided, for `reason`.
     pub(crate) fn leave_undecided(&mut self, asked: &PortSet, reason: Reason) {
-        let decided: RoaringBitmap = self.decided().map(u32::from).collect();
+        let decided = self.decided();
         for port in asked
             .iter()
             .filter(|port| !decided.contains(u32::from(*port)))
@@ -137,38 +150,26 @@ impl HostRecord {
         }
     }
 
+    /// What is not its own alone.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let mut groups: Vec<Group> = self.others.iter().map(Others::group).collect();
+        groups.sort_by_key(|group| group.reason);
+        Outcome {
+            is_up: self.is_up,
+            first_answer: self.first_answer,
+            groups,
+        }
+    }
+
     /// The host as it is shown.
     pub(crate) fn report(&self, ip: IpAddr, names: Vec<Text>) -> HostReport {
-        let mut ports: Vec<PortReport> = self.open.values().map(|o| o.report.clone()).collect();
-        let mut other_ports = OtherPorts::default();
-        let mut groups: Vec<&Others> = self.others.iter().collect();
-        groups.sort_by_key(|group| (group.reason.tcp_state(), std::cmp::Reverse(group.all.len())));
-        for group in groups {
-            if group.is_listed() {
-                let listed = group.few.iter();
-                ports.extend(listed.map(|(port, probes)| {
-                    port_report(*port, of_probes(group.reason, *probes), *probes)
-                }));
-            } else {
-                count(&mut other_ports, group);
-            }
-        }
-        ports.sort_by_key(|port| (port.transport, port.port));
-        HostReport {
+        let own = Individual {
             ip,
             names,
-            state: if self.is_up {
-                HostState::Up
-            } else {
-                HostState::Unknown
-            },
-            reason: self.first_answer,
-            rtt_ms: self.rtt.map(milliseconds),
-            mac: None,
-            vendor: None,
-            ports,
-            other_ports,
-        }
+            rtt: self.rtt,
+            open: self.open.values().map(|o| o.report.clone()).collect(),
+        };
+        self.outcome().report(own)
     }
 
     /// The record for a checkpoint.
@@ -177,31 +178,20 @@ impl HostRecord {
             ip,
             window: self.window,
             open: self.open.values().cloned().collect(),
-            first_answer: self.first_answer,
-            is_up: self.is_up,
             rtt_us: self.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
-            others: self
-                .others
-                .iter()
-                .map(|group| SavedOthers {
-                    reason: group.reason,
-                    few: if group.is_listed() {
-                        group.few.clone()
-                    } else {
-                        Vec::new()
-                    },
-                    all: port_set(&group.all),
-                })
-                .collect(),
+            outcome: self.outcome(),
         }
     }
 
     /// The record that a checkpoint kept.
     pub(crate) fn restore(saved: SavedHost) -> (IpAddr, Self) {
-        let others = saved.others.into_iter().map(|group| Others {
+        let others = saved.outcome.groups.into_iter().map(|group| Others {
             reason: group.reason,
-            few: group.few,
-            all: group.all.iter().map(u32::from).collect(),
+            ports: if group.many.is_empty() {
+                Ports::Few(group.few)
+            } else {
+                Ports::Many(group.many.iter().map(u32::from).collect())
+            },
         });
         let record = Self {
             window: saved.window,
@@ -210,12 +200,17 @@ impl HostRecord {
                 .into_iter()
                 .map(|open| (open.report.port, open))
                 .collect(),
-            first_answer: saved.first_answer,
-            is_up: saved.is_up,
+            mute_looks: 0,
+            first_answer: saved.outcome.first_answer,
+            is_up: saved.outcome.is_up,
             rtt: saved.rtt_us.map(Duration::from_micros),
             others: others.collect(),
         };
         (saved.ip, record)
+    }
+
+    fn is_decided(&self, port: u16) -> bool {
+        self.open.contains_key(&port) || self.others.iter().any(|group| group.ports.contain(port))
     }
 
     fn add_other(&mut self, port: u16, reason: Reason, probes: u8) {
@@ -223,93 +218,79 @@ impl HostRecord {
             (Reason::Timeout { .. }, Reason::Timeout { .. }) => true,
             (a, b) => a == b,
         };
-        let group = if let Some(group) = self.others.iter_mut().find(same) {
-            group
-        } else {
+        let Some(group) = self.others.iter_mut().find(same) else {
+            // Most hosts have one group: room for more would be most of what they take.
+            self.others.reserve_exact(1);
             self.others.push(Others {
                 reason,
-                few: Vec::new(),
-                all: RoaringBitmap::new(),
+                ports: Ports::Few(vec![(port, probes)]),
             });
-            let Some(group) = self.others.last_mut() else {
-                return;
-            };
-            group
+            return;
         };
         if let (Reason::Timeout { probes: fewest }, Reason::Timeout { probes }) =
             (&mut group.reason, reason)
         {
             *fewest = (*fewest).min(probes);
         }
-        if group.all.insert(u32::from(port)) && group.few.len() <= LISTED_MAX {
-            group.few.push((port, probes));
-        }
+        group.ports.add(port, probes);
     }
 }
 
 impl Others {
-    fn is_listed(&self) -> bool {
-        let few = u64::try_from(self.few.len()).unwrap_or(u64::MAX);
-        few == self.all.len() && self.few.len() <= LISTED_MAX
-    }
-}
-
-fn count(other_ports: &mut OtherPorts, group: &Others) {
-    let state = group.reason.tcp_state();
-    let number = u32::try_from(group.all.len()).unwrap_or(u32::MAX);
-    match state {
-        State::Closed => other_ports.closed = other_ports.closed.saturating_add(number),
-        State::Filtered | State::OpenFiltered => {
-            other_ports.filtered = other_ports.filtered.saturating_add(number);
+    fn group(&self) -> Group {
+        let mut group = Group {
+            reason: self.reason,
+            few: Vec::new(),
+            many: PortSet::default(),
+        };
+        match &self.ports {
+            Ports::Few(few) => {
+                group.few.clone_from(few);
+                group.few.sort_unstable();
+            }
+            Ports::Many(many) => {
+                let ports = many.iter().filter_map(|port| u16::try_from(port).ok());
+                group.many = ports.collect();
+            }
         }
-        State::NotTested => {
-            other_ports.not_tested = other_ports.not_tested.saturating_add(number);
+        group
+    }
+}
+
+impl Ports {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Few(few) => u64::try_from(few.len()).unwrap_or(u64::MAX),
+            Self::Many(many) => many.len(),
         }
-        State::Open => {}
     }
-    let ports = port_set(&group.all);
-    other_ports.groups.push(PortGroup {
-        state,
-        reason: group.reason,
-        ports,
-    });
-}
 
-fn of_probes(reason: Reason, probes: u8) -> Reason {
-    match reason {
-        Reason::Timeout { .. } => Reason::Timeout { probes },
-        other => other,
+    fn contain(&self, port: u16) -> bool {
+        match self {
+            Self::Few(few) => few.iter().any(|(it, _)| *it == port),
+            Self::Many(many) => many.contains(u32::from(port)),
+        }
     }
-}
 
-fn port_report(port: u16, reason: Reason, probes: u8) -> PortReport {
-    PortReport {
-        transport: Transport::Tcp,
-        port,
-        state: reason.tcp_state(),
-        reason,
-        probes,
-        service: None,
-        incomplete: Vec::new(),
-        process: None,
+    fn add(&mut self, port: u16, probes: u8) {
+        match self {
+            Self::Few(few) if few.len() < LISTED_MAX => few.push((port, probes)),
+            Self::Few(few) => {
+                let mut many: RoaringBitmap = few.iter().map(|(it, _)| u32::from(*it)).collect();
+                many.insert(u32::from(port));
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => {
+                many.insert(u32::from(port));
+            }
+        }
     }
-}
-
-fn port_set(ports: &RoaringBitmap) -> PortSet {
-    ports
-        .iter()
-        .filter_map(|port| u16::try_from(port).ok())
-        .collect()
-}
-
-/// Microseconds are what a user-space clock can tell apart.
-fn milliseconds(rtt: Duration) -> f64 {
-    (rtt.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use portolan_model::HostState;
 
     fn record(ports: &[(u16, Reason, u8)]) -> HostRecord {
         let mut record = HostRecord::new(0);
@@ -384,7 +365,25 @@ mod tests {
             restored.report(address, Vec::new()),
             before.report(address, Vec::new())
         );
-        assert_eq!(restored.decided().count(), 200);
+        assert_eq!(restored.decided().len(), 200);
+    }
+
+    #[test]
+    fn a_port_is_decided_once() {
+        let mut record = record(&[(1, Reason::Rst, 1)]);
+        assert!(!record.decide(1, Reason::SynAck, 1, None));
+        assert!(record.decide(2, Reason::SynAck, 1, None));
+        assert_eq!((record.decided().len(), record.open.len()), (2, 1));
+    }
+
+    #[test]
+    fn hosts_that_end_alike_have_the_same_outcome() {
+        let ports = |order: &[u16]| {
+            let ports: Vec<_> = order.iter().map(|port| (*port, Reason::Rst, 1)).collect();
+            record(&ports).outcome()
+        };
+        assert_eq!(ports(&[1, 2, 3]), ports(&[3, 1, 2]));
+        assert_ne!(ports(&[1, 2, 3]), ports(&[1, 2]));
     }
 
     #[test]

@@ -4,17 +4,22 @@
 
 mod checkpoint;
 mod collector;
+mod contradiction;
+mod ended;
 mod host_record;
 mod limits;
 mod look;
+mod looks;
+mod outcome;
 mod own;
 mod prepare;
 mod preview;
 mod progress;
 mod run;
+mod stop;
 mod sweep;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use prepare::{Authority, PrepareError, Prepared, Source, Wish, prepare};
+pub use prepare::{Authority, PrepareError, Prepared, Source, Wish, current_scope, prepare};
 pub use preview::preview;
-pub use run::{Ended, Finished, RunError, RunRequest, run};
+pub use run::{Ended, Finished, Kept, RunError, RunRequest, run};

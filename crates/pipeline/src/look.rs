@@ -5,12 +5,13 @@ use portolan_identify::{
     Outcome, Step,
 };
 use portolan_model::Endpoint;
-use portolan_net::dial::{Connection, DialError, Dialer, Received};
+use portolan_net::dial::{Connection, DialError, Dialer, Received, Turn};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Looks at `endpoint`, over `connection` first where one stands open already. Ends within
-/// [`CONVERSATION_MAX`], and then tells what is known so far.
+/// [`CONVERSATION_MAX`], not counting the time it waits for its turn to connect, and then tells
+/// what is known so far.
 pub(crate) async fn look(
     dialer: Dialer,
     endpoint: Endpoint,
@@ -18,30 +19,43 @@ pub(crate) async fn look(
     options: LookOptions,
 ) -> Outcome {
     let mut look = Look::new(options);
-    let talk = converse(&mut look, &dialer, endpoint, connection);
-    // What was heard before the time was over counts.
-    let _ = tokio::time::timeout(CONVERSATION_MAX, talk).await;
+    let mut open = connection.and_then(|descriptor| dialer.adopt(descriptor, endpoint).ok());
+    let mut left = CONVERSATION_MAX;
+    for _ in 0..CONNECTIONS_MAX {
+        let start = match open.take() {
+            Some(connection) => Start::Open(connection),
+            None => match dialer.turn(endpoint).await {
+                Ok(turn) => Start::Dial(turn),
+                Err(_) => break,
+            },
+        };
+        let began = Instant::now();
+        // What was heard before the time was over counts.
+        let talked = tokio::time::timeout(left, converse(&mut look, &dialer, start)).await;
+        left = left.saturating_sub(began.elapsed());
+        if !matches!(talked, Ok(Step::Reconnect)) {
+            break;
+        }
+    }
     look.finish()
 }
 
-async fn converse(look: &mut Look, dialer: &Dialer, endpoint: Endpoint, first: Option<OwnedFd>) {
-    let mut first = first.and_then(|descriptor| dialer.adopt(descriptor, endpoint).ok());
-    for _ in 0..CONNECTIONS_MAX {
-        let dialled = match first.take() {
-            Some(connection) => Ok(connection),
-            None => dialer.connect(endpoint, CONNECT_WAIT).await,
-        };
-        let again = match dialled {
-            Ok(connection) => {
-                let step = look.step(Input::Connected);
-                talk(look, connection, step).await
-            }
-            Err(_) => look.step(Input::ConnectFailed),
-        };
-        if !matches!(again, Step::Reconnect) {
-            return;
-        }
-    }
+/// How one connection of a look begins.
+enum Start {
+    Dial(Turn),
+    Open(Connection),
+}
+
+async fn converse(look: &mut Look, dialer: &Dialer, start: Start) -> Step {
+    let connection = match start {
+        Start::Open(connection) => connection,
+        Start::Dial(turn) => match dialer.connect(turn, CONNECT_WAIT).await {
+            Ok(connection) => connection,
+            Err(_) => return look.step(Input::ConnectFailed),
+        },
+    };
+    let step = look.step(Input::Connected);
+    talk(look, connection, step).await
 }
 
 /// One connection, to the step that ends it.

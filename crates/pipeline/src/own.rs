@@ -24,6 +24,15 @@ impl Own {
         }
     }
 
+    /// A machine without an address, of which nothing is known.
+    #[cfg(test)]
+    pub(crate) fn nothing() -> Self {
+        Self {
+            addresses: AddressSet::new(),
+            listeners: None,
+        }
+    }
+
     /// Whether `address` is one of this machine's.
     pub(crate) fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains(address)

@@ -84,8 +84,12 @@ pub enum PrepareError {
     #[error(transparent)]
     Input(#[from] InputError),
     /// A host name.
-    #[error("{0}; check the spelling and the resolver (`getent hosts NAME`), or give its address")]
-    Resolve(#[from] resolve::ResolveError),
+    #[error("{source}; {what_next}", what_next = after_resolve(.source))]
+    Resolve {
+        /// Why.
+        #[from]
+        source: resolve::ResolveError,
+    },
     /// The ports.
     #[error(transparent)]
     Ports(#[from] PortsError),
@@ -151,15 +155,14 @@ pub enum PrepareError {
 
 /// How many of the ordered list are probed when no port is given.
 const DEFAULT_TOP: &str = "top1000";
+/// Ranges of this machine's addresses that a message names.
+const OWN_SHOWN: usize = 16;
 
 /// Makes the plan. Names are resolved, which may ask a name server.
 pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
     let mut notices = Vec::new();
     let names = port_names();
-    let reserved = Reserved {
-        local: reserved::addresses(reserved::Usage::Local),
-        never: reserved::addresses(reserved::Usage::Never),
-    };
+    let reserved = reserved_networks();
     // Everything that can be wrong without asking anybody comes first.
     let (specs, boundaries) = read_specs(&wish)?;
     let selection = parse_ports(wish.ports.as_deref().unwrap_or(DEFAULT_TOP), &names)?;
@@ -170,16 +173,8 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
     check_source(&wish)?;
     let tcp = ports_in_scope(selection.tcp, &scope, wish.ports.is_some(), &mut notices)?;
 
-    for (addresses, _) in resolve_all(boundaries, &mut Vec::new()).await? {
-        scope.denied.extend_from(&addresses);
-    }
-    let mut targets = Vec::new();
-    let mut wanted = Vec::new();
-    for (addresses, target) in resolve_all(specs, &mut notices).await? {
-        wanted.push(addresses);
-        targets.extend(target);
-    }
-    let wanted = AddressSet::union_of(wanted);
+    scope.denied.extend_from(&denied_by(boundaries).await?);
+    let (wanted, targets) = resolve_targets(specs, &mut notices).await?;
     let scoped = apply_scope(&scope, &wanted);
     if !scoped.denied.is_empty() && !scoped.inside.is_empty() {
         notices.push(format!(
@@ -193,6 +188,7 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
         return Err(PrepareError::NothingLeft(summary(&wanted, 3)));
     }
     let addresses = of_source_family(addresses, wish.source_address, &mut notices)?;
+    let addresses = of_hosts(addresses, &mut notices);
     let plan = Plan {
         addresses,
         names: targets,
@@ -208,6 +204,95 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
         scope,
     };
     Ok(Prepared { plan, notices })
+}
+
+/// Without the addresses of attached networks that no host has, unless there is nothing else.
+fn of_hosts(addresses: AddressSet, notices: &mut Vec<String>) -> AddressSet {
+    let no_hosts = interface::attached()
+        .map(|it| it.no_hosts())
+        .unwrap_or_default();
+    let left_out = addresses.intersection(&no_hosts);
+    let rest = addresses.without(&left_out);
+    if left_out.is_empty() || rest.is_empty() {
+        return addresses;
+    }
+    notices.push(format!(
+        "network and broadcast addresses are left out: {}",
+        summary(&left_out, 3)
+    ));
+    rest
+}
+
+/// The plan of an earlier run with what may be touched now. A scope that nobody has given is
+/// worked out again: this machine may be attached to other networks since. What the user or a
+/// scope file allowed stays. What is never probed is denied in any case.
+///
+/// # Errors
+/// When the plan names addresses that may not be probed any more, or nothing else.
+pub fn current_scope(plan: &Plan) -> Result<Plan, PrepareError> {
+    let reserved = reserved_networks();
+    let attached = if is_default(&plan.scope, &reserved) {
+        interface::attached()?.networks
+    } else {
+        AddressSet::new()
+    };
+    scope_now(plan, &reserved, &attached)
+}
+
+/// Whether nobody gave this scope: it says nothing but networks, all the local ones among them.
+fn is_default(scope: &Scope, reserved: &Reserved) -> bool {
+    let Scope {
+        allowed,
+        denied: _,
+        ports: None,
+        rate: None,
+        host_rate: None,
+        owner: None,
+        contact: None,
+        reason: None,
+        expires_unix_s: None,
+    } = scope
+    else {
+        return false;
+    };
+    reserved.local.without(allowed).is_empty()
+}
+
+fn scope_now(
+    plan: &Plan,
+    reserved: &Reserved,
+    attached: &AddressSet,
+) -> Result<Plan, PrepareError> {
+    let mut plan = plan.clone();
+    if is_default(&plan.scope, reserved) {
+        let now = default_scope(attached, reserved).allowed;
+        plan.scope.allowed = plan.scope.allowed.intersection(&now);
+    }
+    plan.scope.denied.extend_from(&reserved.never);
+    let planned = plan.addresses.clone();
+    plan.addresses = apply_scope(&plan.scope, &planned).inside_only()?;
+    // The order is that of the addresses the run began with.
+    if plan.addresses == planned {
+        Ok(plan)
+    } else {
+        let denied = planned.without(&plan.addresses);
+        Err(PrepareError::NothingLeft(summary(&denied, 3)))
+    }
+}
+
+fn reserved_networks() -> Reserved {
+    Reserved {
+        local: reserved::addresses(reserved::Usage::Local),
+        never: reserved::addresses(reserved::Usage::Never),
+    }
+}
+
+/// What to do about a name that was not resolved.
+fn after_resolve(error: &resolve::ResolveError) -> &'static str {
+    match error {
+        resolve::ResolveError::TooMany { .. } => "name the networks that are meant instead",
+        _ => "check the spelling and the resolver (`getent hosts NAME`), or give its address",
+    }
 }
 
 /// The targets and what limits them.
@@ -295,7 +380,7 @@ fn check_source(wish: &Wish) -> Result<(), PrepareError> {
     if let Some(address) = wish.source_address
         && !attached.own.contains(address)
     {
-        let own = attached.own.to_string();
+        let own = summary(&attached.own, OWN_SHOWN);
         return Err(PrepareError::NotOwnAddress { address, own });
     }
     Ok(())
@@ -327,49 +412,66 @@ fn ports_in_scope(
     Ok(inside)
 }
 
-/// The addresses of every spec, with the name where it was one.
-async fn resolve_all(
+/// What exclusions deny: every address of a name, whether or not there is a route to it now.
+async fn denied_by(boundaries: Vec<Spec>) -> Result<AddressSet, PrepareError> {
+    let mut denied = Vec::with_capacity(boundaries.len());
+    for boundary in boundaries {
+        denied.push(match boundary {
+            Spec::Addresses(addresses) => addresses,
+            Spec::Name(name) => resolve::resolve(&name).await?.into_iter().collect(),
+        });
+    }
+    Ok(AddressSet::union_of(denied))
+}
+
+/// The addresses of all targets, and those of them that were names.
+async fn resolve_targets(
     specs: Vec<Spec>,
     notices: &mut Vec<String>,
-) -> Result<Vec<(AddressSet, Option<Target>)>, PrepareError> {
-    let mut resolved = Vec::with_capacity(specs.len());
+) -> Result<(AddressSet, Vec<Target>), PrepareError> {
+    let mut sets = Vec::with_capacity(specs.len());
+    let mut targets = Vec::new();
     for spec in specs {
         match spec {
-            Spec::Addresses(addresses) => resolved.push((addresses, None)),
+            Spec::Addresses(addresses) => sets.push(addresses),
             Spec::Name(name) => {
                 let all = resolve::resolve(&name).await?;
-                let routed: Vec<IpAddr> = all
-                    .iter()
-                    .copied()
-                    .filter(|address| resolve::has_route(*address))
-                    .collect();
-                // Without any route the run says so port by port.
-                let addresses = if routed.is_empty() {
-                    all.clone()
-                } else {
-                    routed
-                };
-                let left_out: AddressSet = all
-                    .into_iter()
-                    .filter(|address| !addresses.contains(address))
-                    .collect();
-                if !left_out.is_empty() {
-                    notices.push(format!(
-                        "{name} is also {left_out}, to which there is no route"
-                    ));
-                }
-                let set = addresses.iter().copied().collect();
-                resolved.push((
-                    set,
-                    Some(Target {
-                        name: Text::from(name),
-                        addresses,
-                    }),
-                ));
+                let routed = all.iter().copied().map(resolve::has_route).collect();
+                let target = with_route(name, &all, routed, notices);
+                sets.push(target.addresses.iter().copied().collect());
+                targets.push(target);
             }
         }
     }
-    Ok(resolved)
+    Ok((AddressSet::union_of(sets), targets))
+}
+
+/// A name as a target: those of its addresses that have a route. Without any, all of them, and the
+/// run says so port by port.
+fn with_route(
+    name: String,
+    all: &[IpAddr],
+    routed: Vec<bool>,
+    notices: &mut Vec<String>,
+) -> Target {
+    let with: Vec<IpAddr> = all
+        .iter()
+        .zip(routed)
+        .filter_map(|(address, routed)| routed.then_some(*address))
+        .collect();
+    let addresses = if with.is_empty() { all.to_vec() } else { with };
+    let kept: AddressSet = addresses.iter().copied().collect();
+    let left_out = all.iter().copied().collect::<AddressSet>().without(&kept);
+    if !left_out.is_empty() {
+        notices.push(format!(
+            "{name} is also {}, to which there is no route",
+            summary(&left_out, 3)
+        ));
+    }
+    Target {
+        name: Text::from(name),
+        addresses,
+    }
 }
 
 /// A source address serves targets of its own family only.
@@ -400,4 +502,107 @@ fn of_source_family(
         ));
     }
     Ok(fitting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str) -> AddressSet {
+        match Spec::parse_boundary(text).unwrap() {
+            Spec::Addresses(set) => set,
+            Spec::Name(name) => panic!("{name} is a name"),
+        }
+    }
+
+    fn plan(addresses: &str, scope: Scope) -> Plan {
+        Plan {
+            addresses: set(addresses),
+            names: Vec::new(),
+            tcp: PortSet::range(80, 80),
+            seed: 1,
+            shard: Shard::WHOLE,
+            engine: EngineChoice::Connect,
+            pace: Pace::default(),
+            depth: Depth::Ports,
+            source_address: None,
+            source_port: None,
+            interface: None,
+            scope,
+        }
+    }
+
+    /// Resumes a scan of `addresses`, begun under `scope`, where `attached` is attached now.
+    fn resumed(addresses: &str, scope: Scope, attached: &str) -> Result<Plan, PrepareError> {
+        scope_now(
+            &plan(addresses, scope),
+            &reserved_networks(),
+            &set(attached),
+        )
+    }
+
+    #[test]
+    fn a_default_scope_allows_what_is_attached_now() {
+        // Stands for a network that the internet routes.
+        let network = "8.8.8.0/24";
+        let scope = || default_scope(&set(network), &reserved_networks());
+        let kept = resumed("8.8.8.8", scope(), network).unwrap();
+        assert!(kept.scope.allowed.contains("8.8.8.9".parse().unwrap()));
+        assert!(matches!(
+            resumed("8.8.8.8", scope(), "9.9.9.0/24"),
+            Err(PrepareError::OutsideScope(_))
+        ));
+        // What is attached now and was not then is not allowed either.
+        let local = resumed("10.0.0.1", scope(), "9.9.9.0/24").unwrap();
+        assert!(!local.scope.allowed.contains("9.9.9.9".parse().unwrap()));
+        assert!(!local.scope.allowed.contains("8.8.8.8".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_scope_that_somebody_gave_stays() {
+        let reserved = reserved_networks();
+        let authorized = authorized_scope("the owner asked", &reserved);
+        let kept = resumed("8.8.8.8", authorized.clone(), "127.0.0.0/8").unwrap();
+        assert_eq!(kept.scope, authorized);
+        let file = parse_scope(
+            "allow = [\"8.8.8.0/24\"]",
+            "s.toml",
+            &reserved,
+            &port_names(),
+        )
+        .unwrap();
+        let kept = resumed("8.8.8.8", file.clone(), "127.0.0.0/8").unwrap();
+        assert_eq!(kept.scope, file);
+    }
+
+    #[test]
+    fn what_is_never_probed_is_denied_in_any_scope() {
+        let everything = Scope::of(AddressSet::everything());
+        let resumed = |addresses: &str| resumed(addresses, everything.clone(), "127.0.0.0/8");
+        assert!(matches!(
+            resumed("224.0.0.1"),
+            Err(PrepareError::NothingLeft(_))
+        ));
+        let kept = resumed("10.0.0.1").unwrap();
+        assert!(kept.scope.denied.contains("224.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_name_is_probed_where_there_is_a_route() {
+        let all: Vec<IpAddr> = set("198.18.0.0/25").iter().collect();
+        let mut notices = Vec::new();
+        let even = (0..all.len()).map(|at| at % 2 == 0).collect();
+        let target = with_route("many.test".to_owned(), &all, even, &mut notices);
+        assert_eq!(target.addresses.len(), 64);
+        assert_eq!(
+            notices,
+            [
+                "many.test is also 198.18.0.1, 198.18.0.3, 198.18.0.5 and 61 more ranges, to which \
+                 there is no route"
+            ]
+        );
+        // Without any route nothing is left out.
+        let target = with_route("many.test".to_owned(), &all, vec![false; 128], &mut notices);
+        assert_eq!((target.addresses, notices.len()), (all, 1));
+    }
 }

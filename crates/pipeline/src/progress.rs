@@ -9,9 +9,11 @@ use std::time::Duration;
 
 /// Measures a run. Feed it at even intervals.
 pub(crate) struct Meter {
-    total: u64,
-    /// Ports decided before this part of the run, in windows that were done.
-    before: u64,
+    order: Order,
+    /// Windows that are done.
+    windows_ended: u64,
+    /// Ports of those windows.
+    ended: u64,
     counts: SavedCounts,
     /// Time, probes and decided ports of the last moments.
     recent: VecDeque<(Duration, u64, u64)>,
@@ -21,21 +23,31 @@ pub(crate) struct Meter {
 const RECENT: usize = 10;
 
 impl Meter {
-    /// A meter for the windows of `order` from `first_window` on.
-    pub(crate) fn new(order: &Order, first_window: u64, counts: SavedCounts) -> Self {
-        let windows = (0..first_window).filter_map(|window| order.window(window));
-        let before = windows.map(|window| window.len()).sum();
+    /// A meter for a run over `order`, after parts of it with these counts.
+    pub(crate) fn new(order: Order, counts: SavedCounts) -> Self {
         Self {
-            total: order.total(),
-            before,
+            order,
+            windows_ended: 0,
+            ended: 0,
             counts,
             recent: VecDeque::new(),
         }
     }
 
-    /// Ports of the whole run that are decided.
-    pub(crate) fn decided(&self, figures: Figures) -> u64 {
-        self.before.saturating_add(figures.decided)
+    /// Ports of the whole run that are decided: all of the first `windows_ended` windows, and
+    /// `in_window` of the one under way.
+    pub(crate) fn decided(&mut self, windows_ended: u64, in_window: u64) -> u64 {
+        while self.windows_ended < windows_ended {
+            let window = self.order.window(self.windows_ended);
+            self.ended = self.ended.saturating_add(window.map_or(0, |it| it.len()));
+            self.windows_ended = self.windows_ended.saturating_add(1);
+        }
+        self.ended.saturating_add(in_window)
+    }
+
+    /// Ports of the whole run.
+    pub(crate) fn total(&self) -> u64 {
+        self.order.total()
     }
 
     /// The counts of the whole run.
@@ -52,15 +64,9 @@ impl Meter {
         }
     }
 
-    /// How far the run is at `elapsed`.
-    pub(crate) fn read(
-        &mut self,
-        figures: Figures,
-        elapsed: Duration,
-        open: u64,
-        looks_waiting: u64,
-    ) -> Progress {
-        let done = self.decided(figures);
+    /// How far the run is at `elapsed`, with `done` ports decided. What the collector knows is
+    /// left at zero.
+    pub(crate) fn read(&mut self, figures: Figures, elapsed: Duration, done: u64) -> Progress {
         let counts = self.saved(figures, elapsed);
         self.recent.push_back((elapsed, counts.probes, done));
         if self.recent.len() > RECENT {
@@ -80,14 +86,15 @@ impl Meter {
             }
         };
         let deciding = per_second(done.saturating_sub(decided));
-        let left = to_f64(self.total.saturating_sub(done));
+        let total = self.total();
+        let left = to_f64(total.saturating_sub(done));
         Progress {
             done,
-            total: self.total,
+            total,
             probes: counts.probes,
             pps: per_second(counts.probes.saturating_sub(probes)),
-            open,
-            looks_waiting,
+            open: 0,
+            looks_waiting: 0,
             estimate: counts.figures().loss.estimate(),
             elapsed_s: counts.duration_s,
             left_s: (deciding > 0.0).then(|| left / deciding),
@@ -101,4 +108,23 @@ impl Meter {
 )]
 fn to_f64(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portolan_model::{AddressSet, PortSet, Shard};
+    use std::net::IpAddr;
+
+    #[test]
+    fn ended_windows_and_the_hosts_of_the_one_under_way_are_decided() {
+        let addresses = AddressSet::network(IpAddr::from([10, 0, 0, 0]), 14).unwrap();
+        let order = Order::new(&addresses, &PortSet::range(80, 80), 1, Shard::WHOLE).unwrap();
+        assert_eq!(order.windows(), 2);
+        let mut meter = Meter::new(order, SavedCounts::default());
+        assert_eq!(meter.decided(0, 7), 7);
+        assert_eq!(meter.decided(1, 7), meter.total() / 2 + 7);
+        assert_eq!(meter.decided(2, 0), meter.total());
+        assert_eq!(meter.decided(9, 0), meter.total());
+    }
 }

@@ -2,29 +2,25 @@
 //! looks, the clock and the user.
 
 use crate::checkpoint::{Checkpoint, SavedCounts, sha256};
-use crate::collector::{Collector, PendingLook};
+use crate::collector::Collector;
 use crate::limits::Limits;
-use crate::look::look;
+use crate::looks::Looks;
+use crate::own::Own;
 use crate::progress::Meter;
+use crate::stop::{LOCAL_REASONS, Stop, notice_of};
 use crate::sweep::{self, Control, SweepOptions, Word};
-use portolan_identify::{LookOptions, Outcome, Sends};
-use portolan_model::{
-    Depth, Document, Endpoint, Event, Plan, Reason, Run, SCHEMA_RUN, Stats, Text,
-};
+use portolan_model::{Depth, Document, Event, Plan, Progress, Run, SCHEMA_RUN, Stats, Text};
 use portolan_net::connect::Source;
 use portolan_net::dial::Dialer;
-use portolan_net::never_send::gets_no_bytes;
 use portolan_scan::Figures;
 use portolan_targets::{Order, OrderError};
-use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 /// What to run.
 #[derive(Debug)]
@@ -42,7 +38,8 @@ pub struct RunRequest {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Every port of the plan is decided, and every open port looked at.
+    /// Nothing ended it early, no port went untested for a reason of this machine, and no look
+    /// failed.
     Complete,
     /// The system or a fault of the program ended it; the notices of the run say which.
     Failed,
@@ -59,8 +56,47 @@ pub struct Finished {
     pub document: Document,
     /// How it ended.
     pub ended: Ended,
-    /// The checkpoint to go on from, when something is left to do.
-    pub checkpoint: Option<PathBuf>,
+    /// The checkpoint, when one was kept. It stays until the caller has written what it makes of
+    /// the document, and says so by [`Kept::settle`]: a crash before loses nothing.
+    pub checkpoint: Option<Kept>,
+}
+
+/// The checkpoint of a run that has ended.
+#[derive(Debug)]
+#[must_use = "a checkpoint that nobody settles stays on disk"]
+pub struct Kept {
+    path: PathBuf,
+    rest: Rest,
+}
+
+/// What of a run is left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    Something,
+}
+
+impl Kept {
+    /// Call this once everything is written that is made of the run. Answers the checkpoint to go
+    /// on from; when nothing is left to do, takes it away and answers `None`.
+    pub fn settle(self) -> Option<PathBuf> {
+        match self.rest {
+            Rest::Something => Some(self.path),
+            Rest::Nothing => {
+                Checkpoint::remove(&self.path);
+                None
+            }
+        }
+    }
+}
+
+/// Where it is.
+impl Deref for Kept {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// Why a run could not be held.
@@ -77,12 +113,12 @@ pub enum RunError {
 
 /// Words of the sweep that wait to be heard.
 const WORDS_MAX: usize = 64;
+/// Events told before anything else is looked at again.
+const EVENTS_A_ROUND: usize = 256;
 /// Time between two looks at the clock.
 const TICK: Duration = Duration::from_millis(200);
 /// Time that first looks under way get after an interruption.
 const LOOKS_DRAIN: Duration = Duration::from_secs(2);
-/// First looks under way at one host.
-const LOOKS_AT_HOST_MAX: u32 = 24;
 /// Shortest time between two checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
@@ -98,60 +134,52 @@ pub async fn run(
     let limits = Limits::of(plan, order.total());
     let started = Instant::now();
     let run = describe(&request)?;
-    let mut collector = Collector::new(plan);
-    collector.events.push_back(Event::RunStarted {
+    let mut collector = Collector::new(plan, Own::read());
+    collector.tell(Event::RunStarted {
         run: run.clone(),
         addresses: u64::try_from(plan.addresses.len()).unwrap_or(u64::MAX),
         ports: plan.tcp.len(),
     });
-    let mut counts = SavedCounts::default();
-    let mut first_window = 0;
     if let Some(text) = limits.notice(order.total()) {
-        collector.events.push_back(Event::Notice { text });
+        collector.tell(Event::Notice { text });
     }
-    if let Some(earlier) = &request.resume {
-        counts = earlier.counts;
-        first_window = earlier.windows_ended.min(order.windows());
+    let counts = request.resume.as_ref().map(|earlier| earlier.counts);
+    if let Some(earlier) = request.resume {
         collector.resume(earlier);
     }
-    let meter = Meter::new(&order, first_window, counts);
-    let total = order.total();
-    let options = sweep_options(plan, order, limits, started);
+    let first_window = collector.windows_ended().min(order.windows());
     let options = SweepOptions {
         first_window,
         decided: Arc::new(collector.decided()),
-        ..options
+        ..sweep_options(plan, order.clone(), limits, started)
     };
     let control = Arc::new(Control::new(limits.workers));
     control.windows_ended.store(first_window, Ordering::Release);
-    let dialer = Dialer::new(Arc::clone(&options.scope), options.source.clone());
+    let dialer = Dialer::new(Arc::clone(&options.scope), options.source.clone()).paced(plan.pace);
     let (words_in, words) = mpsc::channel(WORDS_MAX);
     sweep::start(options, &control, &words_in)?;
     drop(words_in);
     let max_time = plan.pace.max_time_s.map(Duration::from_secs);
     let state = State {
         collector,
+        looks: Looks::new(dialer, Arc::clone(&control), limits.looks_max, plan.seed),
         control,
         limits,
-        dialer,
-        meter,
+        meter: Meter::new(order, counts.unwrap_or_default()),
         run,
         started,
         deadline: max_time.and_then(|time| started.checked_add(time)),
-        looks: JoinSet::new(),
-        looks_at: HashMap::new(),
+        expires_unix_s: plan.scope.expires_unix_s,
         looks_until: None,
         stop: None,
         workers_left: limits.workers,
         workers_in_window: limits.workers,
-        failure: None,
         checkpoint: request.checkpoint.map(|path| CheckpointFile {
             path,
             next: started + CHECKPOINT_EVERY,
+            written: false,
         }),
         events,
-        seed: request.plan.seed,
-        total,
     };
     state.hold(words, interrupt).await
 }
@@ -206,43 +234,36 @@ fn sweep_options(plan: &Plan, order: Order, limits: Limits, started: Instant) ->
 /// The state of a run; one loop owns it.
 struct State {
     collector: Collector,
+    looks: Looks,
     control: Arc<Control>,
     limits: Limits,
-    dialer: Dialer,
     meter: Meter,
     run: Run,
     started: Instant,
+    /// When the time that the user gave is over.
     deadline: Option<Instant>,
-    looks: JoinSet<(Endpoint, Held, Outcome)>,
-    looks_at: HashMap<IpAddr, u32>,
+    /// When the scope is over. By the clock on the wall: a machine may sleep meanwhile.
+    expires_unix_s: Option<i64>,
     /// When first looks under way are given up, after an interruption.
     looks_until: Option<Instant>,
     /// Why the run ends early.
-    stop: Option<Reason>,
+    stop: Option<Stop>,
     workers_left: u32,
     workers_in_window: u32,
-    failure: Option<io::Error>,
     checkpoint: Option<CheckpointFile>,
     events: mpsc::Sender<Event>,
-    seed: u64,
-    total: u64,
 }
 
 struct CheckpointFile {
     path: PathBuf,
     next: Instant,
-}
-
-/// Whether a look began on a connection that the sweep handed over.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Held {
-    No,
-    Yes,
+    written: bool,
 }
 
 impl State {
-    /// The loop. Every arm of the `select!` is cancel-safe: receiving from a channel, joining a
-    /// set, a change of a watch and a timer lose nothing when another arm wins.
+    /// The loop. Every arm of the `select!` is cancel-safe: receiving from a channel, room in one,
+    /// joining a set, a change of a watch and a timer lose nothing when another arm wins. No arm
+    /// waits: whoever reads the events may stall without keeping the run from its end.
     async fn hold(
         mut self,
         mut words: mpsc::Receiver<Word>,
@@ -250,36 +271,50 @@ impl State {
     ) -> Result<Finished, RunError> {
         let mut tick = tokio::time::interval(TICK);
         let mut user = true;
+        let events = self.events.clone();
         loop {
-            self.start_looks();
-            self.tell().await;
-            if self.workers_left == 0 && self.looks.is_empty() && self.no_look_is_wanted() {
+            if self.stop.is_none() {
+                self.looks.start(&mut self.collector);
+            }
+            if self.is_done() {
                 break;
             }
             tokio::select! {
-                word = words.recv(), if self.workers_left > 0 => self.hear(word),
-                Some(looked) = self.looks.join_next(), if !self.looks.is_empty() => {
-                    self.end_look(looked);
+                word = words.recv(), if self.hears_words() => self.hear(word),
+                Some(looked) = self.looks.next(), if !self.looks.is_empty() => {
+                    self.looks.end(looked, &mut self.collector);
                 }
                 changed = interrupt.changed(), if user => {
                     user = changed.is_ok();
                     if *interrupt.borrow() {
-                        self.stop(Reason::Interrupted);
+                        self.stop(Stop::Interrupted);
                     }
                 }
+                room = events.reserve(), if self.collector.has_events() => self.tell(room.ok()),
                 _ = tick.tick() => self.tick(),
             }
         }
+        drop(events);
         self.finish().await
     }
 
-    fn no_look_is_wanted(&self) -> bool {
-        self.stop.is_some() || self.collector.looks.is_empty()
+    fn is_done(&self) -> bool {
+        let no_look_is_wanted = self.stop.is_some() || self.collector.looks_waiting() == 0;
+        self.workers_left == 0 && self.looks.is_empty() && no_look_is_wanted
+    }
+
+    /// While nobody takes what was found, the sweep has to wait. One that was told to stop has
+    /// only what is under way to say, and ends when it is heard.
+    fn hears_words(&self) -> bool {
+        self.workers_left > 0 && (self.stop.is_some() || self.collector.has_room())
     }
 
     fn hear(&mut self, word: Option<Word>) {
         match word {
-            Some(Word::Finds { window, finds }) => self.collector.take(window, finds),
+            Some(Word::Finds { window, finds }) => {
+                let closed = self.collector.take(window, finds);
+                self.looks.release(closed);
+            }
             Some(Word::WindowEnded) => {
                 self.workers_in_window = self.workers_in_window.saturating_sub(1);
                 if self.workers_in_window == 0 {
@@ -294,112 +329,47 @@ impl State {
             Some(Word::Stopped(ended)) => {
                 self.workers_left = self.workers_left.saturating_sub(1);
                 if let Err(error) = ended {
-                    self.failure = Some(error);
-                    self.stop(Reason::LocalLimit);
+                    self.stop(Stop::Failed(error));
                 }
             }
             None => self.workers_left = 0,
         }
     }
 
-    fn start_looks(&mut self) {
-        if self.stop.is_some() {
-            return;
-        }
-        for _ in 0..self.collector.looks.len() {
-            if self.looks.len() >= self.limits.looks_max {
-                break;
-            }
-            let Some(pending) = self.collector.looks.pop_front() else {
-                break;
-            };
-            let at_host = self.looks_at.entry(pending.endpoint.address).or_default();
-            if *at_host >= LOOKS_AT_HOST_MAX {
-                self.collector.looks.push_back(pending);
-                continue;
-            }
-            *at_host = at_host.saturating_add(1);
-            let PendingLook {
-                endpoint,
-                rtt,
-                name,
-                connection,
-            } = pending;
-            let held = if connection.is_some() {
-                Held::Yes
-            } else {
-                Held::No
-            };
-            let never = gets_no_bytes(endpoint.port);
-            let options = LookOptions {
-                port: endpoint.port,
-                rtt,
-                sends: if never { Sends::Never } else { Sends::Allowed },
-                host: name,
-                address: endpoint.address,
-                seed: self.seed ^ u64::from(endpoint.port),
-            };
-            let dialer = self.dialer.clone();
-            self.looks.spawn(async move {
-                (
-                    endpoint,
-                    held,
-                    look(dialer, endpoint, connection, options).await,
-                )
-            });
-        }
-    }
-
-    fn end_look(&mut self, looked: Result<(Endpoint, Held, Outcome), tokio::task::JoinError>) {
-        // A task that was given up leaves its port to be looked at when the run is resumed.
-        let Ok((endpoint, held, outcome)) = looked else {
-            return;
-        };
-        if held == Held::Yes {
-            self.control.held.fetch_sub(1, Ordering::AcqRel);
-        }
-        if let Some(at_host) = self.looks_at.get_mut(&endpoint.address) {
-            *at_host = at_host.saturating_sub(1);
-            if *at_host == 0 {
-                self.looks_at.remove(&endpoint.address);
-            }
-        }
-        self.collector.take_look(endpoint, outcome);
-    }
-
-    fn stop(&mut self, reason: Reason) {
+    /// A failure counts even when the run was about to end for another cause.
+    fn stop(&mut self, why: Stop) {
         if self.stop.is_none() {
-            self.stop = Some(reason);
             self.looks_until = Some(Instant::now() + LOOKS_DRAIN);
             self.control.drain.store(true, Ordering::Relaxed);
+            self.stop = Some(why);
+        } else if why.is_failure() {
+            self.stop = Some(why);
         }
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
         if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.stop(Reason::TimeLimit);
+            self.stop(Stop::TimeLimit);
+        }
+        if let Some(expires) = self.expires_unix_s
+            && expires <= jiff::Timestamp::now().as_second()
+        {
+            self.stop(Stop::ScopeExpired(expires));
         }
         if self.events.is_closed() {
             // Whoever listened has seen enough: there is nothing to go on with.
+            self.collector.forget_events();
             if let Some(file) = self.checkpoint.take() {
                 Checkpoint::remove(&file.path);
             }
-            self.stop(Reason::Interrupted);
+            self.stop(Stop::Interrupted);
         }
         if self.looks_until.is_some_and(|until| until <= now) {
-            self.looks.abort_all();
+            self.looks.give_up();
         }
-        let waiting = self.looks.len().saturating_add(self.collector.looks.len());
-        let progress = self.meter.read(
-            self.control.figures(),
-            self.started.elapsed(),
-            self.collector.open(),
-            u64::try_from(waiting).unwrap_or(u64::MAX),
-        );
-        self.collector
-            .events
-            .push_back(Event::Progress { progress });
+        let progress = self.progress();
+        self.collector.tell_progress(progress);
         if self
             .checkpoint
             .as_ref()
@@ -409,10 +379,45 @@ impl State {
         }
     }
 
-    async fn tell(&mut self) {
-        while let Some(event) = self.collector.events.pop_front() {
-            // Nobody listens any more: the next tick stops the run.
-            let _ = self.events.send(event).await;
+    fn progress(&mut self) -> Progress {
+        let waiting = self
+            .looks
+            .len()
+            .saturating_add(self.collector.looks_waiting());
+        let (figures, done) = (self.control.figures(), self.decided());
+        Progress {
+            open: self.collector.open(),
+            looks_waiting: u64::try_from(waiting).unwrap_or(u64::MAX),
+            ..self.meter.read(figures, self.started.elapsed(), done)
+        }
+    }
+
+    /// Ports of the whole run that are decided.
+    fn decided(&mut self) -> u64 {
+        self.meter.decided(
+            self.collector.windows_ended(),
+            self.collector.decided_in_window(),
+        )
+    }
+
+    /// Tells what waits, as far as there is room; none at all: nobody listens any more, and the
+    /// next tick stops the run.
+    fn tell(&mut self, room: Option<mpsc::Permit<'_, Event>>) {
+        let Some(room) = room else {
+            self.collector.forget_events();
+            return;
+        };
+        if let Some(event) = self.collector.next_event() {
+            room.send(event);
+        }
+        for _ in 0..EVENTS_A_ROUND {
+            let Ok(room) = self.events.try_reserve() else {
+                break;
+            };
+            let Some(event) = self.collector.next_event() else {
+                break;
+            };
+            room.send(event);
         }
     }
 
@@ -420,61 +425,69 @@ impl State {
         let counts = self
             .meter
             .saved(self.control.figures(), self.started.elapsed());
-        let saved = self.collector.save(self.run.clone(), counts);
         let Some(file) = &mut self.checkpoint else {
             return;
         };
         let began = Instant::now();
+        let saved = self.collector.save(self.run.clone(), counts);
         if let Err(error) = saved.write(&file.path) {
             let text = Text::from(format!("{error}; the scan goes on, but cannot be resumed"));
-            self.collector.events.push_back(Event::Notice { text });
+            self.collector.tell(Event::Notice { text });
             self.checkpoint = None;
             return;
         }
+        file.written = true;
         // Writing takes a twentieth of the run at most.
         let pause = began.elapsed().saturating_mul(20).max(CHECKPOINT_EVERY);
         file.next = Instant::now() + pause;
     }
 
     async fn finish(mut self) -> Result<Finished, RunError> {
-        let figures = self.control.figures();
-        let counts = self.meter.saved(figures, self.started.elapsed());
-        let left = self.total.saturating_sub(self.meter.decided(figures));
-        if let Some(reason) = self.stop {
-            if self.checkpoint.is_some() {
-                self.write_checkpoint();
-            }
+        let counts = self
+            .meter
+            .saved(self.control.figures(), self.started.elapsed());
+        let left = self.meter.total().saturating_sub(self.decided());
+        // Whoever reads the events may take long for the last of them, or never come back: what
+        // was found is on disk before. A run so short that it kept nothing is soon done again.
+        let is_kept = self.checkpoint.as_ref().is_some_and(|file| file.written);
+        if self.stop.is_some() || is_kept {
+            self.write_checkpoint();
+        }
+        if let Some(stop) = &self.stop {
+            let (reason, why) = (stop.reason(), stop.to_string());
             self.collector.end_early(reason);
-            let why = self
-                .failure
-                .as_ref()
-                .map_or_else(|| stopped(reason), ToString::to_string);
             self.notice(&format!("{why}; {left} ports were not tested"));
         }
-        self.notice_unreached();
+        self.run.complete = self.notice_missing();
         self.run.finished = Some(now_text());
-        self.run.complete = self.run.notices.is_empty();
-        let (hosts, unanswered) = self.collector.finish();
-        let stats = stats(counts);
-        self.collector.events.push_back(Event::RunFinished {
-            run: self.run.clone(),
-            stats,
-            unanswered: unanswered.clone(),
-        });
-        self.tell().await;
-        let ended = match self.stop {
-            _ if self.failure.is_some() => Ended::Failed,
-            Some(Reason::Interrupted) => Ended::Interrupted,
+        let ended = match &self.stop {
+            Some(stop) if stop.is_failure() => Ended::Failed,
+            Some(Stop::Interrupted) => Ended::Interrupted,
             _ if self.run.complete => Ended::Complete,
             _ => Ended::Partial,
         };
-        let mut checkpoint = self.checkpoint.map(|file| file.path);
-        if self.stop.is_none()
-            && let Some(path) = checkpoint.take()
-        {
-            // Nothing is left to go on with.
-            Checkpoint::remove(&path);
+        let stats = stats(counts);
+        while let Some(event) = self.collector.next_event() {
+            if self.events.send(event).await.is_err() {
+                self.collector.forget_events();
+            }
         }
+        let last = Event::RunFinished {
+            run: self.run.clone(),
+            stats,
+            unanswered: self.collector.unanswered(),
+        };
+        // When nobody listens any more, the document still tells everything.
+        let _ = self.events.send(last).await;
+        let rest = if self.stop.is_some() {
+            Rest::Something
+        } else {
+            Rest::Nothing
+        };
+        let checkpoint = self
+            .checkpoint
+            .map(|CheckpointFile { path, .. }| Kept { path, rest });
+        let (hosts, unanswered) = self.collector.finish();
         let document = Document {
             schema: SCHEMA_RUN.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -490,47 +503,34 @@ impl State {
         })
     }
 
-    /// What was not tested for want of a route, a right or room on this machine.
-    fn notice_unreached(&mut self) {
-        let sentences = [
-            (
-                Reason::NoRoute,
-                "for want of a route; check it with `ip route get ADDRESS`",
-            ),
-            (
-                Reason::LocalPolicy,
-                "because a rule of this machine forbade the packets",
-            ),
-            (
-                Reason::LocalLimit,
-                "because this machine ran out of descriptors, ports or buffers; \
-              `portolan doctor` tells which",
-            ),
-        ];
-        for (reason, why) in sentences {
-            let count = self.collector.count(reason);
+    /// Says what is missing for a cause on this machine; `true`: nothing is. That a neighbour is
+    /// absent is a result like any other.
+    fn notice_missing(&mut self) -> bool {
+        let mut complete = self.stop.is_none();
+        for reason in LOCAL_REASONS {
+            let count = self.collector.not_tested(reason);
             if count > 0 {
-                self.notice(&format!("{count} ports were not tested {why}"));
+                complete = false;
+                if let Some(sentence) = notice_of(reason, count) {
+                    self.notice(&sentence);
+                }
             }
         }
+        let lost = self.looks.lost();
+        if lost > 0 {
+            complete = false;
+            self.notice(&format!(
+                "{lost} open ports were not looked at to the end, by a fault of this program"
+            ));
+        }
+        complete
     }
 
     fn notice(&mut self, sentence: &str) {
         let text = Text::from(sentence);
-        self.collector
-            .events
-            .push_back(Event::Notice { text: text.clone() });
+        self.collector.tell(Event::Notice { text: text.clone() });
         self.run.notices.push(text);
     }
-}
-
-fn stopped(reason: Reason) -> String {
-    match reason {
-        Reason::TimeLimit => "the time limit was reached",
-        Reason::Interrupted => "the scan was interrupted",
-        _ => "the scan could not go on",
-    }
-    .to_owned()
 }
 
 fn stats(counts: SavedCounts) -> Stats {
@@ -580,3 +580,7 @@ fn now_text() -> String {
         .strftime("%Y-%m-%dT%H:%M:%SZ")
         .to_string()
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@
 
 use portolan_model::{Endpoint, Moment, Plan, Scope, Shard};
 use portolan_net::connect::{ConnectPool, Ending, Source};
+use portolan_net::neighbours;
 use portolan_scan::{
     Dial, DialId, Engine, EngineOptions, Figures, Patience, ProbeTarget, Reply, Verdict,
 };
@@ -89,6 +90,11 @@ const DIALS_A_ROUND: u32 = 64;
 const ENDINGS_A_ROUND: usize = 16_384;
 /// A longer time between two looks at the replies means that this thread was held up.
 const LATE: Duration = Duration::from_millis(10);
+/// Time between two looks at the table of neighbours.
+const NEIGHBOURS_EVERY: Duration = Duration::from_millis(500);
+/// Neighbour discovery fails after three requests, a second apart (arp(7), `mcast_solicit` and
+/// `retrans_time_ms`).
+const DISCOVERY: Duration = Duration::from_millis(3_100);
 /// Longest wait for a reply before the drain flag is looked at again.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// How long answers to what is under way are waited for after the order to stop.
@@ -279,6 +285,10 @@ impl Worker {
                 break;
             }
             self.drive(&mut engine, pool, &mut round)?;
+            if now.since(round.neighbours) >= NEIGHBOURS_EVERY {
+                round.neighbours = now;
+                note_absent(&mut engine, part, now);
+            }
             let full = round.finds.len() >= BATCH;
             if full || (!round.finds.is_empty() && now.since(round.said) >= BATCH_WAIT) {
                 self.say(number, &mut round, now)?;
@@ -414,6 +424,36 @@ struct Round {
     finds: Vec<Find>,
     said: Moment,
     heard: Moment,
+    /// When the table of neighbours was last looked at.
+    neighbours: Moment,
+}
+
+/// Tells the engine of hosts on attached segments that did not answer the neighbour discovery.
+fn note_absent<L: FnMut(u32) -> Option<ProbeTarget>>(
+    engine: &mut Engine<L>,
+    part: &Window,
+    now: Moment,
+) {
+    let Some(asked) = now
+        .elapsed()
+        .checked_sub(DISCOVERY)
+        .map(Moment::after_start)
+    else {
+        return;
+    };
+    let unseen: Vec<u32> = engine.unseen_since(asked).collect();
+    if unseen.is_empty() {
+        return;
+    }
+    // Without the table such hosts are silent ones.
+    let unresolved = neighbours::unresolved().unwrap_or_default();
+    for host in unseen {
+        if let Some(IpAddr::V4(address)) = part.address(host)
+            && unresolved.contains(&address)
+        {
+            engine.handle_absent(host);
+        }
+    }
 }
 
 fn reply_of(ending: Ending) -> Reply {

@@ -8,6 +8,9 @@ pub(crate) fn checkpoint(data: &[u8]) {
         super::assert_printable(&why);
     }
     if let Ok(read) = Checkpoint::parse_content(data) {
+        if let Err(why) = read.validate() {
+            super::assert_printable(&why);
+        }
         let written = read.content().ok();
         let read_back = written
             .as_deref()

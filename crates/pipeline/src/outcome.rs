@@ -1,0 +1,143 @@
+//! How a host ended, without what is its own: the ports that are not open, as sets of numbers by
+//! reason. Most hosts of a large run end alike, and share one of these.
+
+use portolan_model::{
+    HostReport, HostState, OtherPorts, PortGroup, PortReport, PortSet, Reason, State, Text,
+    Transport,
+};
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A group of ports that are not open is shown port by port up to this size.
+pub(crate) const LISTED_MAX: usize = 25;
+
+/// What is shown of a host beside its address, its names and its open ports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Whether the host itself answered.
+    pub(crate) is_up: bool,
+    /// The answer that shows it; `None` when nothing came back.
+    pub(crate) first_answer: Option<Reason>,
+    /// One for each reason, by reason.
+    pub(crate) groups: Vec<Group>,
+}
+
+/// Ports that ended for one reason. Silent ports are one group, whatever their number of probes:
+/// the group's reason names the fewest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Group {
+    pub(crate) reason: Reason,
+    /// Port and probes, by port, when there are few enough to be listed.
+    pub(crate) few: Vec<(u16, u8)>,
+    /// The ports otherwise.
+    pub(crate) many: PortSet,
+}
+
+/// What only one host has.
+pub(crate) struct Individual {
+    pub(crate) ip: IpAddr,
+    pub(crate) names: Vec<Text>,
+    pub(crate) rtt: Option<Duration>,
+    /// Open ports by number.
+    pub(crate) open: Vec<PortReport>,
+}
+
+impl Outcome {
+    /// The host as it is shown.
+    pub(crate) fn report(&self, own: Individual) -> HostReport {
+        let mut ports = own.open;
+        // Hosts stay in memory until the end of the run: room that nothing fills would as well.
+        ports.reserve_exact(self.groups.iter().map(|group| group.few.len()).sum());
+        let mut other_ports = OtherPorts::default();
+        let mut groups: Vec<&Group> = self.groups.iter().collect();
+        groups.sort_by_key(|group| (group.reason.tcp_state(), Reverse(group.len())));
+        for group in groups {
+            if group.many.is_empty() {
+                let listed = group.few.iter();
+                ports.extend(listed.map(|(port, probes)| {
+                    port_report(*port, of_probes(group.reason, *probes), *probes)
+                }));
+            } else {
+                count(&mut other_ports, group);
+            }
+        }
+        ports.sort_by_key(|port| (port.transport, port.port));
+        HostReport {
+            ip: own.ip,
+            names: own.names,
+            state: if self.is_up {
+                HostState::Up
+            } else {
+                HostState::Unknown
+            },
+            reason: self.first_answer,
+            rtt_ms: own.rtt.map(milliseconds),
+            mac: None,
+            vendor: None,
+            ports,
+            other_ports,
+        }
+    }
+}
+
+impl Group {
+    /// How many ports it has.
+    pub(crate) fn len(&self) -> u64 {
+        let few = u64::try_from(self.few.len()).unwrap_or(u64::MAX);
+        few.saturating_add(u64::from(self.many.len()))
+    }
+
+    /// Its ports.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u16> + '_ {
+        let few = self.few.iter().map(|(port, _)| *port);
+        few.chain(self.many.iter())
+    }
+}
+
+fn count(other_ports: &mut OtherPorts, group: &Group) {
+    let state = group.reason.tcp_state();
+    let number = u32::try_from(group.len()).unwrap_or(u32::MAX);
+    match state {
+        State::Closed => other_ports.closed = other_ports.closed.saturating_add(number),
+        State::Filtered | State::OpenFiltered => {
+            other_ports.filtered = other_ports.filtered.saturating_add(number);
+        }
+        State::NotTested => {
+            other_ports.not_tested = other_ports.not_tested.saturating_add(number);
+        }
+        State::Open => {}
+    }
+    other_ports.groups.push(PortGroup {
+        state,
+        reason: group.reason,
+        ports: group.many.clone(),
+    });
+}
+
+fn of_probes(reason: Reason, probes: u8) -> Reason {
+    match reason {
+        Reason::Timeout { .. } => Reason::Timeout { probes },
+        other => other,
+    }
+}
+
+/// A port without its service.
+pub(crate) fn port_report(port: u16, reason: Reason, probes: u8) -> PortReport {
+    PortReport {
+        transport: Transport::Tcp,
+        port,
+        state: reason.tcp_state(),
+        reason,
+        probes,
+        service: None,
+        incomplete: Vec::new(),
+        process: None,
+    }
+}
+
+/// Microseconds are what a user-space clock can tell apart.
+fn milliseconds(rtt: Duration) -> f64 {
+    (rtt.as_secs_f64() * 1e6).round() / 1e3
+}
