@@ -37,6 +37,7 @@ fn malformed_targets_are_refused() {
 #[test]
 fn malformed_ports_are_refused() {
     check_refused("scan 127.0.0.1 -p 70000", "70000");
+    check_refused("scan 127.0.0.1 -p 70000", "0 to 65535");
     check_refused("scan 127.0.0.1 -p 80-20", "80-20");
     check_refused("scan 127.0.0.1 -p no-such-service", "no-such-service");
     check_refused("scan 127.0.0.1 -p ,", "port");
@@ -148,12 +149,55 @@ fn an_output_that_cannot_be_written_is_said_before_anything_is_sent() {
 }
 
 #[test]
+fn two_results_in_one_file_are_refused() {
+    let scan = |arguments: &str| Program::new(&format!("scan 127.0.0.1 -p 1 {arguments}"));
+    refuse(scan("-o a.json -o a.json"), 2, "a.json is named twice");
+    refuse(scan("-o a.json -o b.xml -o ./a.json"), 2, "./a.json");
+    refuse(
+        scan("-o here/a.json -o a.json").link("here", "."),
+        2,
+        "twice",
+    );
+    refuse(scan("-o a.json --checkpoint ./a.json"), 2, "checkpoint");
+    let ended = scan("-o a.json -o a.jsonl -o a.json.csv").run();
+    let ended = ended.expect_code(0);
+    assert!(ended.file("a.json").contains("portolan.run/1"));
+}
+
+#[test]
+fn nothing_is_left_beside_an_output() {
+    let ended = Program::new("scan 127.0.0.1 -p 1 -o a.json").run();
+    let ended = ended.expect_code(0);
+    let names = std::fs::read_dir(ended.folder.path()).unwrap();
+    let names: Vec<String> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".json"))
+        .collect();
+    assert_eq!(names, ["a.json"]);
+}
+
+#[test]
 fn a_full_disk_is_an_error_of_the_system() {
     let scan = Program::new("scan 127.0.0.1 -p 1 --format json -o result.json -o full.json");
     let ended = scan.link("full.json", "/dev/full").run().expect_code(4);
     assert_sentence(&ended, "full.json");
     // What could be written is there.
     assert!(ended.file("result.json").contains("portolan.run/1"));
+}
+
+#[test]
+fn the_checkpoint_stays_until_every_result_is_written() {
+    // Long enough for a checkpoint, which is written every two seconds.
+    let scan = Program::new("scan 127.0.0.1 -p 1-125 --rate 50 --depth ports -o full.json")
+        .arguments("--checkpoint kept --format list");
+    let ended = scan.link("full.json", "/dev/full").run().expect_code(4);
+    assert!(ended.stderr.contains("--resume kept"), "{}", ended.stderr);
+    let kept = ended.folder.path().join("kept");
+    let again = Program::new("scan -o a.json --format list --resume").argument(&kept);
+    let again = again.run().expect_code(0);
+    let document = crate::result::Document::parse(&again.file("a.json"));
+    assert!(document.complete());
+    assert!(!kept.exists(), "nothing is left to go on with");
 }
 
 #[test]
@@ -164,6 +208,46 @@ fn a_full_disk_behind_standard_output_is_an_error_too() {
         .unwrap();
     let ended = Program::new("scan 127.0.0.1 -p 1 --format json").run_into(full);
     assert_sentence(&ended.expect_code(4), "output");
+}
+
+#[test]
+fn a_dry_run_that_nobody_can_read_is_an_error_of_the_system() {
+    for format in ["table", "json"] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let scan = Program::new("scan 127.0.0.1 -p 1 --dry-run --format").argument(format);
+        assert_sentence(&scan.run_into(full).expect_code(4), "output");
+    }
+}
+
+#[test]
+fn a_closed_standard_output_is_refused_where_the_result_would_be_lost() {
+    let closed = |arguments: &str| {
+        let command = format!("exec {} {arguments} >&-", crate::program::path().display());
+        Program::of("sh").argument("-c").argument(command).run()
+    };
+    for arguments in [
+        "scan 127.0.0.1 -p 1",
+        "scan 127.0.0.1 -p 1 --dry-run -o a.json",
+        "local",
+    ] {
+        assert_sentence(
+            &closed(arguments).expect_code(2),
+            "standard output is closed",
+        );
+    }
+    let ended = closed("scan 127.0.0.1 -p 1 -o a.json").expect_code(0);
+    assert!(ended.file("a.json").contains("portolan.run/1"));
+    // Who asks for nothing gets nothing, whichever way it was opened.
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .unwrap();
+    let ended = Program::new("scan 127.0.0.1 -p 1").run_into(null);
+    ended.expect_code(0);
 }
 
 fn check_prints(arguments: &str, words: &[&str]) {
@@ -228,4 +312,25 @@ fn a_dry_run_counts_and_sends_nothing() {
         "{}",
         ended.stdout
     );
+}
+
+#[test]
+fn a_dry_run_counts_what_the_kernel_repeats() {
+    let packets = |arguments: &str| {
+        let scan = format!("scan 127.0.0.1 -p 1-10 --retries 1 --dry-run {arguments}");
+        let ended = portolan(&format!("{scan} --format json")).expect_code(0);
+        let preview: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        preview["packets_max"].as_u64().unwrap()
+    };
+    assert_eq!(packets("--timeout 500"), 20);
+    assert_eq!(packets(""), 40);
+    assert_eq!(packets("--timeout 2500"), 60);
+}
+
+#[test]
+fn a_name_excludes_its_addresses() {
+    let ended = portolan("scan 127.0.0.1-3 -x localhost -p 1 --dry-run --format json");
+    let preview: serde_json::Value = serde_json::from_str(&ended.expect_code(0).stdout).unwrap();
+    assert_eq!(preview["addresses"], 2);
+    check_refused("scan 127.0.0.1 -x localhost -p 1 --dry-run", "127.0.0.1");
 }

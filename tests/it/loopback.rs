@@ -6,7 +6,9 @@ use crate::program::{Ended, Program, path, portolan};
 use crate::result::{Document, list};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// Open and closed ports on an address of their own.
 struct Target {
@@ -428,4 +430,75 @@ fn an_own_port_shows_its_process() {
     let document = target.document("");
     let process = &document.port(&target.address.to_string(), target.open()[0])["process"];
     assert_eq!(process["pid"], std::process::id(), "{process}");
+}
+
+/// Waits for a question and hangs up, so that a first look asks again over another connection.
+fn hang_up(mut stream: TcpStream) {
+    use std::io::Read as _;
+    let mut request = [0_u8; 64];
+    let _ = stream.read(&mut request);
+}
+
+#[test]
+fn first_looks_keep_to_the_rate() {
+    const OPEN: u32 = 16;
+    /// The ports of all connections so far.
+    static CONNECTIONS: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    let address = own_address();
+    let treat = |stream: TcpStream| {
+        let port = stream.local_addr().unwrap().port();
+        let mut connections = CONNECTIONS.lock().unwrap();
+        let first = !connections.contains(&port);
+        connections.push(port);
+        drop(connections);
+        // Who is cut off at once looks two more times.
+        if !first {
+            hang_up(stream);
+        }
+    };
+    let servers: Vec<Server> = (0..OPEN).map(|_| Server::start(address, treat)).collect();
+    let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
+    for limit in [
+        "--rate 20",
+        "--host-rate 20",
+        "--rate 1000 --scope slow.toml",
+    ] {
+        CONNECTIONS.lock().unwrap().clear();
+        let scan = Program::new(&format!(
+            "scan {address} -p {} --format json --progress never {limit}",
+            list(&ports)
+        ));
+        let scan = scan.file("slow.toml", "allow = [\"127.0.0.0/8\"]\nhost_rate = 20\n");
+        let start = Instant::now();
+        let document = Document::of(&scan.run().expect_code(0));
+        let took = start.elapsed();
+        assert_eq!(document.open(&address.to_string()).len(), ports.len());
+        // The probes themselves are the first connections; all others take turns.
+        let all = u32::try_from(CONNECTIONS.lock().unwrap().len()).unwrap();
+        let turns = all - OPEN;
+        assert!(turns >= 2 * OPEN, "{limit}: only {all} connections");
+        let least = Duration::from_millis(50) * (turns - 1);
+        assert!(took >= least, "{limit}: {turns} turns in {took:?}");
+    }
+}
+
+#[test]
+fn first_looks_leave_from_the_wanted_port() {
+    static PORTS: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    let address = own_address();
+    let server = Server::start(address, |stream| {
+        let port = stream.peer_addr().unwrap().port();
+        PORTS.lock().unwrap().push(port);
+        hang_up(stream);
+    });
+    let wanted = closed(own_address(), 1)[0];
+    let ended = portolan(&format!(
+        "scan {address} -p {} --format json --progress never --source-port {wanted}",
+        server.port
+    ));
+    let document = Document::of(&ended.expect_code(0));
+    assert_eq!(document.open(&address.to_string()), [server.port]);
+    let ports = PORTS.lock().unwrap();
+    assert!(ports.len() >= 2, "{ports:?}");
+    assert!(ports.iter().all(|port| *port == wanted), "{ports:?}");
 }

@@ -15,6 +15,7 @@ use crate::command::local::LocalOptions;
 use crate::flags::{Cli, Command, ConfigCommand};
 use crate::settings::Settings;
 use crate::terminal::{Terminal, sentence, show_error};
+use portolan_net::raw::start::stdout_was_closed;
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::process::ExitCode;
 
@@ -41,6 +42,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, settings: &Settings) -> u8 {
+    if stdout_was_closed() && needs_stdout(&cli.command) {
+        show_error(
+            "standard output is closed, so the result would be lost; redirect it to a file, or \
+             have `scan` write one with -o FILE",
+        );
+        return exit::USAGE;
+    }
     let terminal = Terminal::of(&cli.show);
     let mut out = BufWriter::new(io::stdout().lock());
     let ended = match &cli.command {
@@ -84,6 +92,14 @@ fn run(cli: &Cli, settings: &Settings) -> u8 {
             show_error(&sentence(&error));
             exit::SYSTEM
         }
+    }
+}
+
+/// Whether what the command says goes nowhere else.
+fn needs_stdout(command: &Command) -> bool {
+    match command {
+        Command::Scan(args) => args.dry_run || args.output.is_empty(),
+        _ => true,
     }
 }
 

@@ -4,20 +4,21 @@
 use crate::exit;
 use crate::flags::{DepthArg, Engine, OnlyArg, Progress, ScanArgs, ShowArgs};
 use crate::folders;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::status::Status;
 use crate::terminal::{Terminal, sentence, show_error, show_note};
 use anyhow::{Context as _, bail};
-use portolan_model::{Depth, Document, Event, Pace, Plan};
+use portolan_model::{Depth, Document, Event, Pace, Plan, Preview};
 use portolan_pipeline::{
-    Authority, Checkpoint, CheckpointError, Ended, Finished, RunRequest, Source, Wish, prepare,
-    preview, run as run_plan,
+    Authority, Checkpoint, CheckpointError, Ended, Finished, RunRequest, Source, Wish,
+    current_scope, prepare, preview, run as run_plan,
 };
 use portolan_report::{
     Format, Only, Options, write_document, write_event, write_preview, write_preview_json,
 };
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -64,8 +65,15 @@ struct Scan<'a> {
     options: Options,
 }
 
-/// What is to be run, all checks passed.
-struct Ready {
+/// What is to be done, all checks passed.
+enum Ready {
+    /// A dry run: what would be done is shown.
+    Preview(Box<Preview>),
+    Run(Box<ReadyRun>),
+}
+
+/// What is to be run.
+struct ReadyRun {
     request: RunRequest,
     outputs: Vec<Output>,
     notices: Vec<String>,
@@ -74,8 +82,8 @@ struct Ready {
 impl Scan<'_> {
     async fn run(&self) -> u8 {
         let ready = match self.ready().await {
-            Ok(Some(ready)) => ready,
-            Ok(None) => return exit::DONE,
+            Ok(Ready::Run(ready)) => *ready,
+            Ok(Ready::Preview(preview)) => return self.show_preview(&preview),
             Err(error) => {
                 show_error(&sentence(&error));
                 return exit_of(&error);
@@ -112,9 +120,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Everything that can be wrong is found here, before anything is sent. `None`: a dry run,
-    /// which is done.
-    async fn ready(&self) -> anyhow::Result<Option<Ready>> {
+    /// Everything that can be wrong is found here, before anything is sent.
+    async fn ready(&self) -> anyhow::Result<Ready> {
         if self.args.engine == Engine::Syn {
             bail!("the syn engine is not in this version; leave --engine out, or use connect");
         }
@@ -123,8 +130,9 @@ impl Scan<'_> {
         }
         let (plan, resume, notices) = if let Some(path) = &self.args.resume {
             let checkpoint = Checkpoint::read(path)?;
-            let mut plan = checkpoint.plan().clone();
-            check_scope_again(&plan)?;
+            check_scope_again(checkpoint.plan())?;
+            let mut plan = current_scope(checkpoint.plan())
+                .context("this scan may not go on as it began; start it again without --resume")?;
             plan.pace.max_time_s = self.args.max_time.map(|time| time.seconds);
             (plan, Some(checkpoint), Vec::new())
         } else {
@@ -132,26 +140,24 @@ impl Scan<'_> {
             (prepared.plan, None, prepared.notices)
         };
         if self.args.dry_run {
-            self.show_preview(&plan)?;
-            return Ok(None);
+            return Ok(Ready::Preview(Box::new(preview(&plan)?)));
         }
-        let outputs = self.args.output.iter().map(|path| Output::open(path));
-        let outputs = outputs.collect::<anyhow::Result<Vec<_>>>()?;
         let checkpoint = self.checkpoint_path();
         if let Some(path) = &checkpoint {
             Checkpoint::may_replace(path)?;
         }
+        let outputs = output::open_all(&self.args.output, checkpoint.as_deref())?;
         let request = RunRequest {
             plan,
             command: command_line(),
             resume,
             checkpoint,
         };
-        Ok(Some(Ready {
+        Ok(Ready::Run(Box::new(ReadyRun {
             request,
             outputs,
             notices,
-        }))
+        })))
     }
 
     fn wish(&self) -> anyhow::Result<Wish> {
@@ -226,18 +232,20 @@ impl Scan<'_> {
         self.args.format.unwrap_or(usual)
     }
 
-    fn show_preview(&self, plan: &Plan) -> anyhow::Result<()> {
-        let preview = preview(plan)?;
+    fn show_preview(&self, preview: &Preview) -> u8 {
         let mut out = BufWriter::new(io::stdout().lock());
         let written = match self.args.format {
-            Some(Format::Json | Format::Jsonl) => write_preview_json(&preview, &mut out),
-            _ => write_preview(&preview, &self.options, &mut out),
+            Some(Format::Json | Format::Jsonl) => write_preview_json(preview, &mut out),
+            _ => write_preview(preview, &self.options, &mut out),
         };
-        match written.and_then(|()| out.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(error).context("the dry run cannot be shown")
+        match of_write(written.and_then(|()| out.flush())) {
+            Stdout::Gone | Stdout::Open => exit::DONE,
+            Stdout::Broken(error) => {
+                show_error(&format!(
+                    "the dry run was not written to standard output: {error}; check where it leads"
+                ));
+                exit::SYSTEM
             }
-            _ => Ok(()),
         }
     }
 
@@ -288,17 +296,21 @@ impl Scan<'_> {
         }
         if lost {
             rescue(&document);
-            return exit::SYSTEM;
         }
-        if let Some(path) = checkpoint
-            && ended != Ended::Complete
-        {
+        // Until everything is written the checkpoint is all there is to go on from.
+        let left = match checkpoint {
+            Some(kept) if lost => Some(kept.to_path_buf()),
+            Some(kept) => kept.settle(),
+            None => None,
+        };
+        if let Some(path) = left.filter(|path| path.exists()) {
             show_note(&format!(
                 "go on with: portolan scan --resume {}",
                 quoted(&path)
             ));
         }
         match ended {
+            _ if lost => exit::SYSTEM,
             Ended::Complete => exit::DONE,
             Ended::Failed => exit::SYSTEM,
             Ended::Interrupted => exit::INTERRUPTED,
@@ -378,23 +390,50 @@ fn of_write(written: io::Result<()>) -> Stdout {
 
 /// Keeps a result that could not be written where it was wanted.
 fn rescue(document: &Document) {
-    let name = format!("portolan-{}.json", document.run.id);
     let places = [folders::state(), Some(std::env::temp_dir())];
     for folder in places.into_iter().flatten() {
-        let path = folder.join(&name);
-        let written = std::fs::create_dir_all(&folder)
-            .and_then(|()| File::create(&path))
-            .and_then(|file| {
-                let mut out = BufWriter::new(file);
-                write_document(document, Format::Json, &Options::default(), &mut out)?;
-                out.flush()
-            });
-        if written.is_ok() {
-            show_note(&format!("the whole result was kept in {}", path.display()));
-            return;
+        for name in rescue_names(&document.run.id) {
+            let path = folder.join(name);
+            if rescue_into(document, &folder, &path).is_ok() {
+                show_note(&format!("the whole result was kept in {}", path.display()));
+                return;
+            }
         }
     }
     show_error("the result could not be kept anywhere; free some disk space and scan again");
+}
+
+/// Two names for a result: a resumed run has its name from the checkpoint, so no more of it is
+/// taken than can be a name, and a file of an earlier part of the run may have the first.
+fn rescue_names(id: &str) -> [String; 2] {
+    let id: String = id
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(64)
+        .collect();
+    let again = getrandom::u64().unwrap_or_default();
+    [
+        format!("portolan-{id}.json"),
+        format!("portolan-{id}-{again:016x}.json"),
+    ]
+}
+
+/// Nothing that is there is replaced or followed: the folder may be everybody's.
+fn rescue_into(document: &Document, folder: &Path, path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut out = BufWriter::new(file);
+    let written = write_document(document, Format::Json, &Options::default(), &mut out)
+        .and_then(|()| out.flush());
+    if written.is_err() {
+        // Half a result would pass for a whole one.
+        let _ = std::fs::remove_file(path);
+    }
+    written
 }
 
 /// `true` once the user or the system asks the scan to end. The second request ends the program.
@@ -501,5 +540,26 @@ fn quoted(word: &Path) -> String {
         word
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_rescued_result_stays_in_its_folder() {
+        let check = |id: &str, expected: &str| {
+            let [first, second] = rescue_names(id);
+            assert_eq!(first, expected);
+            assert_ne!(first, second);
+            assert!(second.starts_with("portolan-") && !second.contains('/'));
+        };
+        check(
+            "20260101T000000Z-0a1b2c3d",
+            "portolan-20260101T000000Z-0a1b2c3d.json",
+        );
+        check("../../etc/cron.d/x", "portolan-etccrondx.json");
+        check("a\0b\n\u{e4}", "portolan-ab.json");
     }
 }
