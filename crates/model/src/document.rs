@@ -2,6 +2,7 @@
 
 use crate::{AddressSet, PortSet, Process, Reason, Service, State, Text, Transport};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// Name and version of the document's shape.
@@ -9,9 +10,10 @@ pub const SCHEMA_RUN: &str = "portolan.run/1";
 /// Name and version of the shape of one event.
 pub const SCHEMA_EVENT: &str = "portolan.event/1";
 
-/// Everything that one run found.
+/// Everything that one run found. A large run has no room for all its hosts at once, and keeps
+/// them in a form of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Document {
+pub struct Document<H = Vec<HostReport>> {
     /// [`SCHEMA_RUN`].
     pub schema: String,
     /// Version of the program that wrote it.
@@ -19,11 +21,30 @@ pub struct Document {
     /// The run.
     pub run: Run,
     /// Hosts that answered anything, by address.
-    pub hosts: Vec<HostReport>,
+    pub hosts: H,
     /// Addresses from which nothing came back.
     pub unanswered: Unanswered,
     /// Figures of the run.
     pub stats: Stats,
+}
+
+/// The hosts of a result, made one at a time when they are asked for.
+pub trait Hosts {
+    /// Each host once, IPv4 first, by address.
+    fn by_address(&self) -> Box<dyn Iterator<Item = Cow<'_, HostReport>> + '_>;
+
+    /// How many there are.
+    fn count(&self) -> u64;
+}
+
+impl Hosts for Vec<HostReport> {
+    fn by_address(&self) -> Box<dyn Iterator<Item = Cow<'_, HostReport>> + '_> {
+        Box::new(self.iter().map(Cow::Borrowed))
+    }
+
+    fn count(&self) -> u64 {
+        u64::try_from(self.len()).unwrap_or(u64::MAX)
+    }
 }
 
 /// One execution of a plan.

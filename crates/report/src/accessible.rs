@@ -1,16 +1,21 @@
 //! A run in sentences, for screen readers: one thing a line, nothing that has to be seen in its
 //! place, no colour, and no line broken in two.
 
+use crate::document::Shown;
 use crate::options::{Colour, Detail, Options};
 use crate::style::Sheet;
 use crate::words::{self, Noun};
 use crate::{footer, only};
-use portolan_model::{Document, HostReport, HostState, PortReport, State, Text, Transport, Tunnel};
+use portolan_model::{HostReport, HostState, PortReport, State, Text, Transport, Tunnel};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// Writes every shown host and the footer.
-pub(crate) fn write(document: &Document, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(
+    document: &Shown<'_>,
+    options: &Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for host in only::hosts(document, options.only) {
         writeln!(out, "{}", host_sentences(&host))?;
         for port in &host.ports {

@@ -1,8 +1,9 @@
 //! One row a listed port, for spreadsheets. Ports that are only counted have no row.
 
+use crate::document::Shown;
 use crate::only;
 use crate::options::Options;
-use portolan_model::{Document, HostReport, PortReport, Text, Tunnel};
+use portolan_model::{HostReport, PortReport, Text, Tunnel};
 use std::io::{self, Write};
 
 /// The first row.
@@ -27,7 +28,11 @@ const HEADER: [&str; 17] = [
 ];
 
 /// Writes the heading and a row for every listed port (RFC 4180, with a line feed after a row).
-pub(crate) fn write(document: &Document, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(
+    document: &Shown<'_>,
+    options: &Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut rows = ::csv::Writer::from_writer(out);
     rows.write_record(HEADER)?;
     for host in only::hosts(document, options.only) {

@@ -3,19 +3,39 @@
 use crate::format::Format;
 use crate::options::{Layout, Options};
 use crate::{accessible, csv, json, jsonl, list, nmap_xml, table};
-use portolan_model::Document;
+use portolan_model::{Document, Hosts, Run, Stats, Unanswered};
 use std::io::{self, BufWriter, Write};
 
-/// Writes `document` to `out` and flushes it. No second copy of the document is made.
+/// A [`Document`] by reference, whatever its hosts are kept in.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) schema: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) run: &'a Run,
+    pub(crate) hosts: &'a dyn Hosts,
+    pub(crate) unanswered: &'a Unanswered,
+    pub(crate) stats: &'a Stats,
+}
+
+/// Writes `document` to `out` and flushes it. Hosts are taken one at a time, more than once where
+/// a format counts them; none is kept.
 ///
 /// # Errors
 /// Those of `out`, a broken pipe included; what was written before stands.
-pub fn write_document(
-    document: &Document,
+pub fn write_document<H: Hosts>(
+    document: &Document<H>,
     format: Format,
     options: &Options,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let document = &Shown {
+        schema: &document.schema,
+        version: &document.version,
+        run: &document.run,
+        hosts: &document.hosts,
+        unanswered: &document.unanswered,
+        stats: &document.stats,
+    };
     let mut out = BufWriter::new(out);
     match (format, options.layout) {
         (Format::Csv, _) => csv::write(document, options, &mut out),

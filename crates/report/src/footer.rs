@@ -1,11 +1,12 @@
 //! What a run as a whole says: how much is open, who did not answer, how sure that is. The same
 //! sentences stand below the columns and at the end of the accessible layout.
 
+use crate::document::Shown;
 use crate::only;
 use crate::options::{Detail, Layout, Only, Options};
 use crate::style::{Indent, Ink, Sheet};
 use crate::words::{self, Noun};
-use portolan_model::{Document, Unanswered};
+use portolan_model::Unanswered;
 use std::io;
 
 /// Ranges of silent addresses that are named.
@@ -17,13 +18,13 @@ const REASONS_MAX: usize = 3;
 
 /// Writes the sentences, wrapped.
 pub(crate) fn write(
-    document: &Document,
+    document: &Shown<'_>,
     options: &Options,
     sheet: &mut Sheet<'_>,
 ) -> io::Result<()> {
     let indent = Indent::NONE;
     sheet.prose(indent, Ink::Strong, &found(document, options))?;
-    if let Some(text) = silent(&document.unanswered, options) {
+    if let Some(text) = silent(document.unanswered, options) {
         sheet.prose(indent, Ink::Plain, &text)?;
     }
     sheet.prose(indent, Ink::Plain, &figures(document))?;
@@ -48,9 +49,9 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn found(document: &Document, options: &Options) -> String {
+fn found(document: &Shown<'_>, options: &Options) -> String {
     let (mut open, mut hosts, mut hidden) = (0_u64, 0_u64, 0_u64);
-    for host in &document.hosts {
+    for host in document.hosts.by_address() {
         let of_host = host.ports.iter().filter(|port| only::is_open(port)).count();
         if of_host == 0 {
             hidden = hidden.saturating_add(1);
@@ -97,8 +98,8 @@ fn silent(unanswered: &Unanswered, options: &Options) -> Option<String> {
     })
 }
 
-fn figures(document: &Document) -> String {
-    let stats = &document.stats;
+fn figures(document: &Shown<'_>) -> String {
+    let stats = document.stats;
     format!(
         "{} in {} ({} a second), {}.",
         words::counted(stats.probes, Noun::Probe),
@@ -108,7 +109,7 @@ fn figures(document: &Document) -> String {
     )
 }
 
-fn certainty(document: &Document) -> String {
+fn certainty(document: &Shown<'_>) -> String {
     let estimate = &document.stats.estimate;
     let loss = match estimate.loss {
         Some(loss) => format!("Loss {}", words::per_cent(loss)),
@@ -124,8 +125,8 @@ fn certainty(document: &Document) -> String {
 }
 
 /// What names the run, for who wants to repeat it.
-fn identity(document: &Document) -> String {
-    let run = &document.run;
+fn identity(document: &Shown<'_>) -> String {
+    let run = document.run;
     let finished = match &run.finished {
         Some(finished) => format!("finished {finished}"),
         None => "not finished when this was written".to_owned(),

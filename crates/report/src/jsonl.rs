@@ -1,8 +1,9 @@
 //! The run as events, one object a line, `portolan.event/1`.
 
+use crate::document::Shown;
 use crate::only;
 use crate::options::{Only, Options};
-use portolan_model::{Document, Event, HostReport, PortReport, Run, SCHEMA_EVENT};
+use portolan_model::{Event, HostReport, PortReport, Run, SCHEMA_EVENT};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -37,8 +38,12 @@ pub fn write_event(event: &Event, options: &Options, out: &mut dyn Write) -> io:
 
 /// Writes the events that a run with this result had, in the order of the document: no progress,
 /// and every host after its ports.
-pub(crate) fn write(document: &Document, options: &Options, out: &mut dyn Write) -> io::Result<()> {
-    let answered = u64::try_from(document.hosts.len()).unwrap_or(u64::MAX);
+pub(crate) fn write(
+    document: &Shown<'_>,
+    options: &Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let answered = document.hosts.count();
     let silent = u64::try_from(document.unanswered.addresses.len()).unwrap_or(u64::MAX);
     let started = Event::RunStarted {
         run: Run {
@@ -60,7 +65,7 @@ pub(crate) fn write(document: &Document, options: &Options, out: &mut dyn Write)
     }
     let finished = Event::RunFinished {
         run: document.run.clone(),
-        stats: document.stats,
+        stats: *document.stats,
         unanswered: document.unanswered.clone(),
     };
     write_line(&finished, out)

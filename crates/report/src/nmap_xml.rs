@@ -1,12 +1,12 @@
 //! The run in nmap's XML schema, for the programs that read it. What the schema has no place for
 //! is left out; `docs/output.md` lists it.
 
+use crate::document::Shown;
 use crate::only::{self, Tally};
 use crate::options::Options;
 use jiff::Timestamp;
 use portolan_model::{
-    Document, HostReport, HostState, PortReport, Reason, Run, Service, State, Text, Tunnel,
-    Unreachable,
+    HostReport, HostState, PortReport, Reason, Run, Service, State, Text, Tunnel, Unreachable,
 };
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
@@ -21,19 +21,23 @@ const NOT_MEASURED: &str = "-1";
 const UNKNOWN: &str = "unknown";
 
 /// Writes `document`. Hosts that did not answer are only counted.
-pub(crate) fn write(document: &Document, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(
+    document: &Shown<'_>,
+    options: &Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut xml = Xml {
         writer: Writer::new_with_indent(out, b' ', 1),
     };
     let times = Times::of(document);
     xml.prologue(document)?;
     xml.open(root(document, &times))?;
-    xml.empty(scan_info(&document.run))?;
+    xml.empty(scan_info(document.run))?;
     for name in ["verbose", "debugging"] {
         xml.empty(Element::new(name).with("level", "0"))?;
     }
     for host in only::hosts(document, options.only) {
-        write_host(&host, &document.run, &times, &mut xml)?;
+        write_host(&host, document.run, &times, &mut xml)?;
     }
     write_run_stats(document, &times, &mut xml)?;
     xml.close("nmaprun")?;
@@ -73,13 +77,13 @@ struct Xml<'a> {
 impl Xml<'_> {
     /// Declaration, document type, and a comment that says which program wrote it: the schema
     /// itself allows only nmap as the scanner's name.
-    fn prologue(&mut self, document: &Document) -> io::Result<()> {
+    fn prologue(&mut self, document: &Shown<'_>) -> io::Result<()> {
         let declaration = BytesDecl::new("1.0", Some("UTF-8"), None);
         self.writer.write_event(Event::Decl(declaration))?;
         let doctype = BytesText::from_escaped("nmaprun");
         self.writer.write_event(Event::DocType(doctype))?;
         // Two hyphens may not stand in a comment (XML 1.0 §2.5).
-        let version = allowed(&document.version).replace('-', "_");
+        let version = allowed(document.version).replace('-', "_");
         let comment = format!(" written by portolan {version} in the schema of nmap ");
         let comment = BytesText::from_escaped(comment);
         self.writer.write_event(Event::Comment(comment))
@@ -106,7 +110,7 @@ struct Times {
 
 impl Times {
     /// As the document says; a run that has not finished ends where its duration ends.
-    fn of(document: &Document) -> Self {
+    fn of(document: &Shown<'_>) -> Self {
         let start: Option<Timestamp> = document.run.started.parse().ok();
         let finished = document.run.finished.as_deref();
         let end = match finished.and_then(|finished| finished.parse().ok()) {
@@ -129,13 +133,13 @@ fn words(time: Option<Timestamp>) -> Option<String> {
     time.map(|time| time.strftime("%a %b %e %H:%M:%S %Y").to_string())
 }
 
-fn root(document: &Document, times: &Times) -> Element {
+fn root(document: &Shown<'_>, times: &Times) -> Element {
     Element::new("nmaprun")
         .with("scanner", "nmap")
         .with("args", &document.run.command)
         .with("start", seconds(times.start))
         .with_some("startstr", words(times.start))
-        .with("version", &document.version)
+        .with("version", document.version)
         .with("xmloutputversion", SCHEMA_VERSION)
 }
 
@@ -260,10 +264,11 @@ fn service_element(service: &Service) -> Element {
         .with("conf", confidence)
 }
 
-fn write_run_stats(document: &Document, times: &Times, xml: &mut Xml<'_>) -> io::Result<()> {
-    let up = document.hosts.iter().filter(|it| it.state == HostState::Up);
-    let up = u128::try_from(up.count()).unwrap_or(u128::MAX);
-    let answered = u128::try_from(document.hosts.len()).unwrap_or(u128::MAX);
+fn write_run_stats(document: &Shown<'_>, times: &Times, xml: &mut Xml<'_>) -> io::Result<()> {
+    let hosts = document.hosts.by_address();
+    let up = hosts.filter(|it| it.state == HostState::Up).count();
+    let up = u128::try_from(up).unwrap_or(u128::MAX);
+    let answered = u128::from(document.hosts.count());
     let total = answered.saturating_add(document.unanswered.addresses.len());
     let down = total.saturating_sub(up);
     let elapsed = document.stats.duration_s;

@@ -1,18 +1,22 @@
 //! What `--only` leaves: a filter of what is shown, host by host, without a copy of the document.
 
+use crate::document::Shown;
 use crate::options::Only;
-use portolan_model::{
-    Document, HostReport, OtherPorts, PortGroup, PortReport, PortSet, Reason, State,
-};
+use portolan_model::{HostReport, OtherPorts, PortGroup, PortReport, PortSet, Reason, State};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The hosts of `document` that are shown, in its order, each with the ports that are shown.
-pub(crate) fn hosts(
-    document: &Document,
+pub(crate) fn hosts<'a>(
+    document: &Shown<'a>,
     only: Only,
-) -> impl Iterator<Item = Cow<'_, HostReport>> + Clone {
-    document.hosts.iter().filter_map(move |it| host(it, only))
+) -> impl Iterator<Item = Cow<'a, HostReport>> + use<'a> {
+    let hosts = document.hosts.by_address();
+    hosts.filter_map(move |it| match it {
+        it if only == Only::All => Some(it),
+        Cow::Borrowed(it) => host(it, only),
+        Cow::Owned(it) => host(&it, only).map(|shown| Cow::Owned(shown.into_owned())),
+    })
 }
 
 /// `host` as it is shown; `None` when it is not. Ports that are hidden move to the counted ones,

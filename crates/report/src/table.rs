@@ -1,10 +1,11 @@
 //! A run in columns: one block a host, then what the run as a whole says ([`crate::footer`]).
 
 use crate::columns::{self, Cell, Column, Grid};
+use crate::document::Shown;
 use crate::options::{Detail, Options};
 use crate::style::{Indent, Ink, Sheet};
 use crate::{footer, only, words};
-use portolan_model::{Document, HostReport, HostState, PortReport, Reason, State};
+use portolan_model::{HostReport, HostState, PortReport, Reason, State};
 use std::io::{self, Write};
 
 /// Blanks before the rows of a host.
@@ -45,7 +46,11 @@ const COLUMNS: [Column; 5] = [
 ];
 
 /// Writes every shown host and the footer.
-pub(crate) fn write(document: &Document, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(
+    document: &Shown<'_>,
+    options: &Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut sheet = Sheet::new(options, out);
     let mut before = Block::None;
     for host in only::hosts(document, options.only) {

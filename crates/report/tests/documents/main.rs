@@ -135,7 +135,9 @@ fn an_event_is_one_line_with_its_schema_first() {
 #[test]
 fn a_list_is_sorted_and_has_brackets_where_they_are_needed() {
     let mut document = sample::rich();
-    document.hosts.reverse();
+    for host in &mut document.hosts {
+        host.ports.reverse();
+    }
     let lines = written(&document, Format::List, &PLAIN);
     let addresses = lines
         .lines()
