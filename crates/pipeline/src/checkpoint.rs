@@ -5,14 +5,16 @@
 //! one before.
 
 use crate::contradiction::find_contradiction;
-use crate::ended::SavedEnded;
-use crate::host_record::SavedHost;
+use crate::ended::EndedHosts;
+use crate::host_record::{HostRecord, SavedHost};
 use portolan_model::{Plan, Reason, Run, Unanswered};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// What a run has found so far and what is left to do.
@@ -23,7 +25,7 @@ pub struct Checkpoint {
     /// Windows of the order that are done.
     pub(crate) windows_ended: u64,
     /// Hosts of those windows that answered.
-    pub(crate) ended: SavedEnded,
+    pub(crate) ended: EndedHosts,
     /// Addresses of those windows that did not.
     pub(crate) unanswered: Unanswered,
     /// Ports of all those hosts that were not tested.
@@ -32,6 +34,22 @@ pub struct Checkpoint {
     pub(crate) hosts: Vec<SavedHost>,
     pub(crate) counts: SavedCounts,
 }
+
+/// What a [`Checkpoint`] is written from, without a copy of it.
+#[derive(Serialize)]
+pub(crate) struct Snapshot<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) run: &'a Run,
+    pub(crate) windows_ended: u64,
+    pub(crate) ended: &'a EndedHosts,
+    pub(crate) unanswered: Unanswered,
+    pub(crate) not_tested: Vec<(Reason, u64)>,
+    pub(crate) hosts: UnderWay<'a>,
+    pub(crate) counts: SavedCounts,
+}
+
+/// Hosts under way, each saved when it is written.
+pub(crate) struct UnderWay<'a>(pub(crate) &'a HashMap<IpAddr, HostRecord>);
 
 /// Counts of the parts of a run before this one.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -50,7 +68,7 @@ pub(crate) struct SavedCounts {
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The file cannot be read.
-    #[error("the checkpoint {path} cannot be read: {source}")]
+    #[error("the checkpoint {path} cannot be read: {source}; mend that, or name another file")]
     Read {
         /// The file.
         path: PathBuf,
@@ -113,6 +131,10 @@ impl Checkpoint {
     }
 
     /// Whether a checkpoint may be written to `path`: nothing is there, or a checkpoint.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Foreign`] when something else is there, [`CheckpointError::Read`] when
+    /// this machine does not let it be told.
     pub fn may_replace(path: &Path) -> Result<(), CheckpointError> {
         let foreign = || CheckpointError::Foreign {
             path: path.to_owned(),
@@ -124,11 +146,15 @@ impl Checkpoint {
             return Err(foreign());
         }
         let mut head = [0; HEAD.len()];
-        let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
-        if read.is_err() || head != *HEAD.as_bytes() {
-            Err(foreign())
-        } else {
-            Ok(())
+        match File::open(path).and_then(|mut file| file.read_exact(&mut head)) {
+            Ok(()) if head == *HEAD.as_bytes() => Ok(()),
+            Err(source) if source.kind() != ErrorKind::UnexpectedEof => {
+                Err(CheckpointError::Read {
+                    path: path.to_owned(),
+                    source,
+                })
+            }
+            _ => Err(foreign()),
         }
     }
 
@@ -138,34 +164,6 @@ impl Checkpoint {
             // A file that was never written is no loss.
             let _ = fs::remove_file(path);
         }
-    }
-
-    /// Writes the checkpoint to `path`, in place of one that is there.
-    pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
-        self.write_within(path, BYTES_MAX)
-    }
-
-    fn write_within(&self, path: &Path, bytes_max: u64) -> Result<(), CheckpointError> {
-        Self::may_replace(path)?;
-        let failed = |source| CheckpointError::Write {
-            path: path.to_owned(),
-            source,
-        };
-        // The head line comes first and needs the sum of all: the content is made twice, which
-        // takes less than to hold it.
-        let mut sum = Sum::default();
-        self.content_to(&mut sum).map_err(failed)?;
-        let head = format!(
-            "{HEAD} {} {}\n",
-            sum.bytes,
-            hexadecimal(sum.hash.finalize())
-        );
-        let bytes = u64::try_from(head.len()).map_or(u64::MAX, |it| it.saturating_add(sum.bytes));
-        if bytes > bytes_max {
-            let path = path.to_owned();
-            return Err(CheckpointError::TooLarge { path, bytes });
-        }
-        self.try_write(path, &head).map_err(failed)
     }
 
     /// Reads the checkpoint at `path`.
@@ -225,6 +223,36 @@ impl Checkpoint {
     pub fn content(&self) -> io::Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(io::Error::from)
     }
+}
+
+impl Snapshot<'_> {
+    /// Writes the checkpoint to `path`, in place of one that is there.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        self.write_within(path, BYTES_MAX)
+    }
+
+    fn write_within(&self, path: &Path, bytes_max: u64) -> Result<(), CheckpointError> {
+        Checkpoint::may_replace(path)?;
+        let failed = |source| CheckpointError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        // The head line comes first and needs the sum of all: the content is made twice, which
+        // takes less than to hold it.
+        let mut sum = Sum::default();
+        self.content_to(&mut sum).map_err(failed)?;
+        let head = format!(
+            "{HEAD} {} {}\n",
+            sum.bytes,
+            hexadecimal(sum.hash.finalize())
+        );
+        let bytes = u64::try_from(head.len()).map_or(u64::MAX, |it| it.saturating_add(sum.bytes));
+        if bytes > bytes_max {
+            let path = path.to_owned();
+            return Err(CheckpointError::TooLarge { path, bytes });
+        }
+        self.try_write(path, &head).map_err(failed)
+    }
 
     fn content_to(&self, out: &mut impl Write) -> io::Result<()> {
         serde_json::to_writer(out, self).map_err(io::Error::from)
@@ -248,6 +276,12 @@ impl Checkpoint {
             return Err(error);
         }
         Ok(())
+    }
+}
+
+impl Serialize for UnderWay<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(ip, host)| host.save(*ip)))
     }
 }
 
@@ -293,7 +327,9 @@ mod tests {
     #[test]
     fn a_checkpoint_that_could_not_be_read_back_is_not_written() {
         let plan = plan("192.0.2.1", "80");
-        let saved = collector(&plan).save(run_of(&plan), SavedCounts::default());
+        let collector = collector(&plan);
+        let run = run_of(&plan);
+        let saved = collector.save(&run, SavedCounts::default());
         let path = Path::new("/nonexistent/checkpoint");
         let said = saved.write_within(path, 100).unwrap_err().to_string();
         assert!(said.contains("would have"), "{said}");

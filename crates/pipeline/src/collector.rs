@@ -1,15 +1,16 @@
 //! Gathers what the sweep and the first looks find, host by host, and makes events and the final
 //! document of it. No waiting here: it is told, and it answers.
 
-use crate::checkpoint::{Checkpoint, SavedCounts};
-use crate::ended::{EndedHosts, Names, Telling};
+use crate::checkpoint::{Checkpoint, SavedCounts, Snapshot, UnderWay};
+use crate::ended::{EndedHosts, FoundHosts, Names, Telling};
 use crate::host_record::HostRecord;
 use crate::own::Own;
+use crate::silent::Silent;
 use crate::sweep::Find;
 use portolan_identify::Outcome;
 use portolan_model::{
-    AddressSet, Depth, Endpoint, Event, HostReport, Incomplete, Plan, Progress, Reason, Run, Shard,
-    State, Text, Transport, Unanswered,
+    Depth, Endpoint, Event, HostReport, Incomplete, Plan, Progress, Reason, Run, Shard, State,
+    Text, Transport, Unanswered,
 };
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -43,7 +44,7 @@ pub(crate) struct Collector {
     own: Own,
     hosts: HashMap<IpAddr, HostRecord>,
     ended: EndedHosts,
-    silent: Vec<IpAddr>,
+    silent: Silent,
     silent_before: Unanswered,
     /// Ports of hosts that ended without an answer.
     reasons: BTreeMap<Reason, u64>,
@@ -68,7 +69,7 @@ impl Collector {
             own,
             hosts: HashMap::new(),
             ended: EndedHosts::default(),
-            silent: Vec::new(),
+            silent: Silent::default(),
             silent_before: Unanswered::default(),
             reasons: BTreeMap::new(),
             not_tested: BTreeMap::new(),
@@ -99,14 +100,14 @@ impl Collector {
                 self.events.push_back(Event::Port {
                     ip,
                     names: names.clone(),
-                    port: open.report.clone(),
+                    port: open.report(*port),
                 });
                 if open.look_pending {
                     let endpoint = Endpoint::tcp(ip, *port);
                     self.looks
                         .push_back(self.pending_look(endpoint, record.rtt(), None));
                 } else {
-                    self.events.push_back(service_event(ip, &open.report));
+                    self.events.push_back(service_event(ip, open.report(*port)));
                 }
             }
             self.hosts.insert(ip, record);
@@ -166,7 +167,7 @@ impl Collector {
             return false;
         };
         self.open = self.open.saturating_add(1);
-        let report = open.report.clone();
+        let report = open.report(port);
         self.events.push_back(Event::Port {
             ip,
             names,
@@ -255,10 +256,8 @@ impl Collector {
         let Some(open) = host.open.get_mut(&endpoint.port) else {
             return;
         };
-        open.look_pending = false;
-        open.report.service = outcome.service;
-        open.report.incomplete = outcome.incomplete;
-        let event = service_event(ip, &open.report);
+        open.end_look(outcome);
+        let event = service_event(ip, open.report(endpoint.port));
         self.events.push_back(event);
         if self.hosts.get(&ip).is_some_and(|host| self.is_ended(host)) {
             self.end_host(ip);
@@ -281,7 +280,9 @@ impl Collector {
     }
 
     /// Ends the hosts that are under way although ports of them are undecided, for `reason`.
-    pub(crate) fn end_early(&mut self, reason: Reason) {
+    /// Answers how many open ports were not looked at for it.
+    pub(crate) fn end_early(&mut self, reason: Reason) -> u64 {
+        let mut passed_over = 0_u64;
         let mut under_way: Vec<IpAddr> = self.hosts.keys().copied().collect();
         under_way.sort_unstable();
         for ip in under_way {
@@ -296,13 +297,15 @@ impl Collector {
                 host.leave_undecided(&self.plan.tcp, reason);
             }
             for open in host.open.values_mut().filter(|open| open.look_pending) {
-                open.look_pending = false;
-                open.report
-                    .incomplete
-                    .push(not_looked_at(&reason.to_string()));
+                open.end_look(Outcome {
+                    service: None,
+                    incomplete: vec![not_looked_at(&reason.to_string())],
+                });
+                passed_over = passed_over.saturating_add(1);
             }
             self.keep(ip, &host);
         }
+        passed_over
     }
 
     /// Open ports found so far.
@@ -364,32 +367,32 @@ impl Collector {
     pub(crate) fn forget_events(&mut self) {
         self.events.clear();
         self.progress = None;
-        while self.ended.next_to_tell(&self.names).is_some() {}
+        self.ended.forget_to_tell();
     }
 
     /// The state for a checkpoint.
-    pub(crate) fn save(&self, run: Run, counts: SavedCounts) -> Checkpoint {
-        Checkpoint {
-            plan: self.plan.clone(),
+    pub(crate) fn save<'a>(&'a self, run: &'a Run, counts: SavedCounts) -> Snapshot<'a> {
+        Snapshot {
+            plan: &self.plan,
             run,
             windows_ended: self.windows_ended,
-            ended: self.ended.save(),
+            ended: &self.ended,
             unanswered: self.unanswered(),
             not_tested: self.not_tested.iter().map(|(r, n)| (*r, *n)).collect(),
-            hosts: self.hosts.iter().map(|(ip, host)| host.save(*ip)).collect(),
+            hosts: UnderWay(&self.hosts),
             counts,
         }
     }
 
     /// The hosts that answered, by address, and those that did not.
-    pub(crate) fn finish(self) -> (Vec<HostReport>, Unanswered) {
+    pub(crate) fn finish(self) -> (FoundHosts, Unanswered) {
         let unanswered = self.unanswered();
-        (self.ended.finish(&self.names), unanswered)
+        (self.ended.finish(self.names), unanswered)
     }
 
     /// Addresses that did not answer.
     pub(crate) fn unanswered(&self) -> Unanswered {
-        let mut addresses: AddressSet = self.silent.iter().copied().collect();
+        let mut addresses = self.silent.addresses();
         addresses.extend_from(&self.silent_before.addresses);
         let mut counts: BTreeMap<Reason, u64> = self.reasons.clone();
         for (reason, count) in &self.silent_before.reasons {
@@ -426,13 +429,11 @@ impl Collector {
     /// Keeps what is shown of a host that has ended.
     fn keep(&mut self, ip: IpAddr, host: &HostRecord) {
         if !host.has_answered() {
-            self.silent.push(ip);
-        } else if host.open.is_empty() {
-            self.ended.add_brief(ip, host);
+            self.silent.insert(ip);
         } else {
-            let mut report = host.report(ip, self.names.of(ip));
-            self.own.join(&mut report);
-            self.ended.add_full(report);
+            let mut outcome = host.outcome();
+            self.own.join(ip, &mut outcome.open);
+            self.ended.add(ip, host, &outcome);
         }
     }
 
@@ -440,7 +441,7 @@ impl Collector {
     fn tell_again(&mut self, host: HostReport) {
         let open = host.ports.iter().filter(|port| port.state == State::Open);
         for port in open {
-            let service = service_event(host.ip, port);
+            let service = service_event(host.ip, port.clone());
             let mut port = port.clone();
             // What speaks there comes with the event after.
             port.service = None;
@@ -487,13 +488,13 @@ fn not_looked_at(why: &str) -> Incomplete {
     }
 }
 
-fn service_event(ip: IpAddr, port: &portolan_model::PortReport) -> Event {
+fn service_event(ip: IpAddr, port: portolan_model::PortReport) -> Event {
     Event::Service {
         ip,
         transport: Transport::Tcp,
         port: port.port,
-        service: port.service.clone(),
-        incomplete: port.incomplete.clone(),
+        service: port.service,
+        incomplete: port.incomplete,
     }
 }
 

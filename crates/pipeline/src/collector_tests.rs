@@ -1,7 +1,7 @@
 //! What becomes of finds and looks.
 
 use super::*;
-use portolan_model::{EngineChoice, Pace, PortSet, Scope, Service};
+use portolan_model::{AddressSet, EngineChoice, Hosts as _, Pace, PortSet, Scope, Service};
 use portolan_scan::Verdict;
 
 pub(crate) fn plan(addresses: &str, ports: &str) -> Plan {
@@ -56,6 +56,13 @@ pub(crate) fn collector(plan: &Plan) -> Collector {
     Collector::new(plan, Own::nothing())
 }
 
+/// The checkpoint that a resumed run would read.
+pub(crate) fn checkpoint(collector: &Collector, plan: &Plan, counts: SavedCounts) -> Checkpoint {
+    let run = run_of(plan);
+    let written = serde_json::to_vec(&collector.save(&run, counts)).unwrap();
+    Checkpoint::parse_content(&written).unwrap()
+}
+
 fn said(service: Option<Service>) -> Outcome {
     Outcome {
         service,
@@ -95,7 +102,7 @@ fn untested_ports_count_whether_or_not_their_host_answered() {
     collector.end_window(0);
     assert_eq!(collector.not_tested(Reason::LocalLimit), 2);
     // The counts of the part before the resumption stay.
-    let saved = collector.save(run_of(&plan), SavedCounts::default());
+    let saved = checkpoint(&collector, &plan, SavedCounts::default());
     let mut resumed = self::collector(&plan);
     resumed.resume(saved);
     resumed.take(1, vec![find(3, 1, Reason::LocalLimit)]);
@@ -112,10 +119,24 @@ fn what_the_end_of_a_run_leaves_is_not_counted_by_reason() {
         0,
         vec![find(1, 1, Reason::Rst), find(1, 2, Reason::LocalLimit)],
     );
-    collector.end_early(Reason::LocalLimit);
+    assert_eq!(collector.end_early(Reason::LocalLimit), 0);
     assert_eq!(collector.not_tested(Reason::LocalLimit), 1);
     let (hosts, _) = collector.finish();
-    assert_eq!(hosts[0].other_ports.not_tested, 99);
+    let untested = hosts.by_address().map(|it| it.other_ports.not_tested);
+    assert_eq!(untested.collect::<Vec<_>>(), [99]);
+}
+
+#[test]
+fn open_ports_that_no_look_was_held_at_are_counted_at_the_end() {
+    let plan = plan("192.0.2.0-192.0.2.255", "1-100");
+    let mut collector = collector(&plan);
+    collector.take(
+        0,
+        (1..=3).map(|port| find(1, port, Reason::SynAck)).collect(),
+    );
+    let look = collector.next_look().unwrap();
+    collector.take_look(look.endpoint, said(Some(service())));
+    assert_eq!(collector.end_early(Reason::Interrupted), 2);
 }
 
 #[test]
@@ -127,7 +148,7 @@ fn ports_decided_before_a_resumption_stay_decided() {
     collector.take(0, vec![find(1, 1, Reason::Rst)]);
     assert_eq!(collector.decided_in_window(), 60);
     let mut resumed = self::collector(&plan);
-    resumed.resume(collector.save(run_of(&plan), SavedCounts::default()));
+    resumed.resume(checkpoint(&collector, &plan, SavedCounts::default()));
     assert_eq!(resumed.decided_in_window(), 60);
     resumed.end_window(0);
     assert_eq!(
@@ -246,8 +267,16 @@ fn a_resumed_run_tells_again_what_was_found() {
     collector.end_window(0);
     let first = events(&mut collector);
     let mut resumed = self::collector(&plan);
-    resumed.resume(collector.save(run_of(&plan), SavedCounts::default()));
+    resumed.resume(checkpoint(&collector, &plan, SavedCounts::default()));
     assert_eq!(events(&mut resumed), first);
     assert_eq!(resumed.open(), 1);
-    assert_eq!(resumed.finish(), collector.finish());
+    let finished = |collector: Collector| {
+        let (hosts, unanswered) = collector.finish();
+        let hosts: Vec<_> = hosts
+            .by_address()
+            .map(std::borrow::Cow::into_owned)
+            .collect();
+        (hosts, unanswered)
+    };
+    assert_eq!(finished(resumed), finished(collector));
 }

@@ -2,10 +2,9 @@
 //! that this program wrote it.
 
 use crate::checkpoint::Checkpoint;
-use crate::ended::Brief;
-use crate::host_record::{OpenPort, SavedHost};
+use crate::host_record::{SavedHost, SavedOpen};
 use crate::outcome::{LISTED_MAX, Outcome};
-use portolan_model::{HostReport, Plan, PortReport, PortSet, Reason, State, Transport, Unanswered};
+use portolan_model::{Plan, PortReport, PortSet, Reason, State, Transport, Unanswered};
 use portolan_targets::Order;
 use roaring::RoaringBitmap;
 use std::collections::HashSet;
@@ -39,11 +38,7 @@ fn check(checkpoint: &Checkpoint) -> Result<(), String> {
         check_address(plan, host.ip, &mut seen)?;
         check_host(checkpoint, host).map_err(|what| format!("{}: {what}", host.ip))?;
     }
-    for host in &checkpoint.ended.full {
-        check_address(plan, host.ip, &mut seen)?;
-        check_report(plan, host).map_err(|what| format!("{}: {what}", host.ip))?;
-    }
-    check_briefs(checkpoint, &mut seen)?;
+    check_ended(checkpoint, &mut seen)?;
     check_unanswered(plan, &checkpoint.unanswered, &seen)?;
     for (reason, _) in &checkpoint.not_tested {
         if reason.tcp_state() != State::NotTested {
@@ -118,11 +113,11 @@ fn check_host(checkpoint: &Checkpoint, host: &SavedHost) -> Result<(), String> {
         return Err("its window is not under way".to_owned());
     }
     let mut decided = RoaringBitmap::new();
-    for OpenPort { report, .. } in &host.open {
-        check_port(&checkpoint.plan, report)?;
-        if report.state != State::Open || !decided.insert(u32::from(report.port)) {
-            return Err(format!("port {} is not open, or there twice", report.port));
-        }
+    for SavedOpen { report, .. } in &host.open {
+        check_open(&checkpoint.plan, report, &mut decided)?;
+    }
+    if !host.outcome.open.is_empty() {
+        return Err("its open ports are there twice".to_owned());
     }
     check_outcome(&checkpoint.plan, &host.outcome, decided)
 }
@@ -150,7 +145,8 @@ fn check_outcome(plan: &Plan, outcome: &Outcome, mut decided: RoaringBitmap) -> 
     Ok(())
 }
 
-fn check_port(plan: &Plan, port: &PortReport) -> Result<(), String> {
+/// Takes an open port among `decided`.
+fn check_open(plan: &Plan, port: &PortReport, decided: &mut RoaringBitmap) -> Result<(), String> {
     let number = port.port;
     if port.transport != Transport::Tcp || !plan.tcp.contains(number) {
         Err(format!("port {number} was not asked"))
@@ -158,59 +154,40 @@ fn check_port(plan: &Plan, port: &PortReport) -> Result<(), String> {
         Err(format!(
             "the reason of port {number} does not show its state"
         ))
+    } else if port.state != State::Open || !decided.insert(u32::from(number)) {
+        Err(format!("port {number} is not open, or there twice"))
     } else {
         Ok(())
     }
 }
 
-fn check_report(plan: &Plan, host: &HostReport) -> Result<(), String> {
-    let mut decided = RoaringBitmap::new();
-    for port in &host.ports {
-        check_port(plan, port)?;
-        if !decided.insert(u32::from(port.port)) {
-            return Err(format!("port {} is there twice", port.port));
-        }
-    }
-    for group in &host.other_ports.groups {
-        if group.state != group.reason.tcp_state() || group.state == State::Open {
-            return Err("the reason of some ports does not show their state".to_owned());
-        }
-        for port in group.ports.iter() {
-            if !plan.tcp.contains(port) || !decided.insert(u32::from(port)) {
-                return Err(format!("port {port} was not asked, or is there twice"));
-            }
-        }
-    }
-    if host.rtt_ms.is_some_and(|rtt| !rtt.is_finite() || rtt < 0.0) {
-        return Err("its round trip is no time".to_owned());
-    }
-    Ok(())
-}
-
-fn check_briefs(checkpoint: &Checkpoint, seen: &mut HashSet<IpAddr>) -> Result<(), String> {
+fn check_ended(checkpoint: &Checkpoint, seen: &mut HashSet<IpAddr>) -> Result<(), String> {
     let ended = &checkpoint.ended;
-    for outcome in &ended.outcomes {
-        check_outcome(&checkpoint.plan, outcome, RoaringBitmap::new())
-            .map_err(|what| format!("a host without an open port: {what}"))?;
+    for outcome in ended.outcomes.iter() {
+        check_ended_outcome(&checkpoint.plan, &outcome)
+            .map_err(|what| format!("a host that is done: {what}"))?;
     }
-    let v4 = ended
-        .v4
-        .iter()
-        .map(|Brief(ip, number, _)| (IpAddr::from(*ip), *number));
-    let v6 = ended
-        .v6
-        .iter()
-        .map(|Brief(ip, number, _)| (IpAddr::from(*ip), *number));
+    let outcomes = ended.outcomes.len();
+    let v4 = ended.v4.iter().map(|it| (IpAddr::from(it.0), it.1));
+    let v6 = ended.v6.iter().map(|it| (IpAddr::from(it.0), it.1));
     for (ip, number) in v4.chain(v6) {
         check_address(&checkpoint.plan, ip, seen)?;
-        let outcome = usize::try_from(number)
-            .ok()
-            .and_then(|at| ended.outcomes.get(at));
-        if outcome.is_none_or(|outcome| outcome.first_answer.is_none()) {
+        if usize::try_from(number).is_ok_and(|number| number >= outcomes) {
             return Err(format!("{ip} ended in no way that is there"));
         }
     }
     Ok(())
+}
+
+fn check_ended_outcome(plan: &Plan, outcome: &Outcome) -> Result<(), String> {
+    if outcome.first_answer.is_none() {
+        return Err("nothing came back from it".to_owned());
+    }
+    let mut decided = RoaringBitmap::new();
+    for report in &outcome.open {
+        check_open(plan, report, &mut decided)?;
+    }
+    check_outcome(plan, outcome, decided)
 }
 
 fn check_unanswered(

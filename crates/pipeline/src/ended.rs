@@ -1,14 +1,14 @@
-//! The hosts that are done: those with an open port in full, the others as a few bytes and a
-//! number that says how they ended, for most of them ended alike.
+//! The hosts that are done: a few bytes each, and the number of the way in which it ended.
 
 use crate::host_record::HostRecord;
 use crate::outcome::{Individual, Outcome};
-use portolan_model::{HostReport, Text};
+use crate::outcomes::Outcomes;
+use portolan_model::{HostReport, Hosts, Text};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Names that the user gave, by address.
@@ -16,38 +16,26 @@ use std::time::Duration;
 pub(crate) struct Names(HashMap<IpAddr, Vec<Text>>);
 
 /// The hosts that are done.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct EndedHosts {
-    full: Vec<HostReport>,
-    v4: Vec<Brief<Ipv4Addr>>,
-    v6: Vec<Brief<Ipv6Addr>>,
-    outcomes: Vec<Arc<Outcome>>,
-    numbers: HashMap<Arc<Outcome>, u32>,
+    pub(crate) outcomes: Outcomes,
+    pub(crate) v4: Vec<Brief<Ipv4Addr>>,
+    pub(crate) v6: Vec<Brief<Ipv6Addr>>,
+    #[serde(skip)]
     told: Told,
 }
 
-/// How many of each list are told.
-#[derive(Debug, Default)]
+/// How many of each list are told, and how many at its start an earlier part of the run found.
+#[derive(Clone, Debug, Default)]
 struct Told {
-    full: usize,
     v4: usize,
     v6: usize,
-    /// Hosts at the start of the first list that an earlier part of the run found.
-    full_before: usize,
+    v4_before: usize,
+    v6_before: usize,
 }
 
-/// [`EndedHosts`] as a checkpoint keeps them.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct SavedEnded {
-    pub(crate) full: Vec<HostReport>,
-    pub(crate) outcomes: Vec<Outcome>,
-    pub(crate) v4: Vec<Brief<Ipv4Addr>>,
-    pub(crate) v6: Vec<Brief<Ipv6Addr>>,
-}
-
-/// A host without an open port: its address, the number of its outcome, and its shortest round
-/// trip in microseconds.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// A host: its address, the number of its outcome, and its shortest round trip in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Brief<A>(pub(crate) A, pub(crate) u32, pub(crate) Option<NonZeroU32>);
 
 /// A host that is to be told.
@@ -57,6 +45,14 @@ pub(crate) enum Telling {
     WithPorts(HostReport),
     /// Its open ports were told.
     Alone(HostReport),
+}
+
+/// The hosts that a run found. Each is made when it is asked for: as reports, a million of them
+/// would take a hundred times the room.
+#[derive(Debug)]
+pub struct FoundHosts {
+    ended: EndedHosts,
+    names: Names,
 }
 
 impl Names {
@@ -78,40 +74,18 @@ impl Names {
 
 impl EndedHosts {
     /// The hosts that a checkpoint kept; all of them are told again.
-    pub(crate) fn restore(saved: SavedEnded) -> Self {
-        let outcomes: Vec<Arc<Outcome>> = saved.outcomes.into_iter().map(Arc::new).collect();
-        let numbers = (0..).zip(&outcomes).map(|(at, it)| (Arc::clone(it), at));
-        Self {
-            numbers: numbers.collect(),
-            told: Told {
-                full_before: saved.full.len(),
-                ..Told::default()
-            },
-            full: saved.full,
-            v4: saved.v4,
-            v6: saved.v6,
-            outcomes,
-        }
+    pub(crate) fn restore(saved: Self) -> Self {
+        let told = Told {
+            v4_before: saved.v4.len(),
+            v6_before: saved.v6.len(),
+            ..Told::default()
+        };
+        Self { told, ..saved }
     }
 
-    /// The hosts for a checkpoint.
-    pub(crate) fn save(&self) -> SavedEnded {
-        SavedEnded {
-            full: self.full.clone(),
-            outcomes: self.outcomes.iter().map(|it| (**it).clone()).collect(),
-            v4: self.v4.clone(),
-            v6: self.v6.clone(),
-        }
-    }
-
-    /// Adds a host with an open port.
-    pub(crate) fn add_full(&mut self, host: HostReport) {
-        self.full.push(host);
-    }
-
-    /// Adds a host without an open port.
-    pub(crate) fn add_brief(&mut self, ip: IpAddr, record: &HostRecord) {
-        let number = self.number_of(record.outcome());
+    /// Adds a host that ended as `outcome` says.
+    pub(crate) fn add(&mut self, ip: IpAddr, record: &HostRecord, outcome: &Outcome) {
+        let number = self.outcomes.number_of(outcome);
         let rtt = record.rtt().map(|rtt| rtt.as_micros().max(1));
         let rtt = rtt.map(|us| u32::try_from(us).unwrap_or(u32::MAX));
         let rtt = rtt.and_then(NonZeroU32::new);
@@ -121,75 +95,75 @@ impl EndedHosts {
         }
     }
 
-    /// The next host that nobody was told of, hosts with open ports first.
+    /// The next host that nobody was told of.
     pub(crate) fn next_to_tell(&mut self, names: &Names) -> Option<Telling> {
-        if let Some(host) = self.full.get(self.told.full) {
-            let host = host.clone();
-            let is_again = self.told.full < self.told.full_before;
-            self.told.full = self.told.full.saturating_add(1);
-            return Some(if is_again {
-                Telling::WithPorts(host)
-            } else {
-                Telling::Alone(host)
-            });
-        }
-        let host = if let Some(brief) = self.v4.get(self.told.v4) {
+        let (host, is_again) = if let Some(brief) = self.v4.get(self.told.v4) {
+            let is_again = self.told.v4 < self.told.v4_before;
             self.told.v4 = self.told.v4.saturating_add(1);
-            self.report(*brief, names)
+            (self.report(*brief, names)?, is_again)
         } else {
             let brief = self.v6.get(self.told.v6)?;
+            let is_again = self.told.v6 < self.told.v6_before;
             self.told.v6 = self.told.v6.saturating_add(1);
-            self.report(*brief, names)
+            (self.report(*brief, names)?, is_again)
         };
-        host.map(Telling::Alone)
+        Some(if is_again {
+            Telling::WithPorts(host)
+        } else {
+            Telling::Alone(host)
+        })
+    }
+
+    /// Counts every host that waits as told.
+    pub(crate) fn forget_to_tell(&mut self) {
+        self.told.v4 = self.v4.len();
+        self.told.v6 = self.v6.len();
     }
 
     /// Whether somebody is still to be told of a host.
     pub(crate) fn has_to_tell(&self) -> bool {
-        self.told.full < self.full.len()
-            || self.told.v4 < self.v4.len()
-            || self.told.v6 < self.v6.len()
+        self.told.v4 < self.v4.len() || self.told.v6 < self.v6.len()
     }
 
     /// Open ports of the hosts.
     pub(crate) fn open(&self) -> u64 {
-        let ports = self.full.iter().flat_map(|host| &host.ports);
-        let open = ports.filter(|port| port.state == portolan_model::State::Open);
-        u64::try_from(open.count()).unwrap_or(u64::MAX)
+        let open = |outcome: Outcome| u64::try_from(outcome.open.len()).unwrap_or(u64::MAX);
+        let of_outcome: Vec<u64> = self.outcomes.iter().map(open).collect();
+        let numbers = self.v4.iter().map(|it| it.1);
+        let numbers = numbers.chain(self.v6.iter().map(|it| it.1));
+        let open = numbers.filter_map(|number| of_outcome.get(usize::try_from(number).ok()?));
+        open.fold(0, |sum, open| sum.saturating_add(*open))
     }
 
-    /// Every host by address.
-    pub(crate) fn finish(mut self, names: &Names) -> Vec<HostReport> {
-        let briefs = self.v4.len().saturating_add(self.v6.len());
-        let mut hosts = std::mem::take(&mut self.full);
-        hosts.reserve_exact(briefs);
-        hosts.extend(self.v4.iter().filter_map(|it| self.report(*it, names)));
-        hosts.extend(self.v6.iter().filter_map(|it| self.report(*it, names)));
-        hosts.sort_by_key(|host| host.ip);
-        hosts
+    /// The hosts for the result, by address.
+    pub(crate) fn finish(mut self, names: Names) -> FoundHosts {
+        self.v4.sort_unstable_by_key(|it| it.0);
+        self.v6.sort_unstable_by_key(|it| it.0);
+        FoundHosts { ended: self, names }
     }
 
     fn report<A: Into<IpAddr>>(&self, brief: Brief<A>, names: &Names) -> Option<HostReport> {
         let Brief(address, number, rtt) = brief;
         let ip = address.into();
-        let outcome = self.outcomes.get(usize::try_from(number).ok()?)?;
-        Some(outcome.report(Individual {
+        Some(self.outcomes.get(number)?.report(Individual {
             ip,
             names: names.of(ip),
             rtt: rtt.map(|us| Duration::from_micros(u64::from(us.get()))),
-            open: Vec::new(),
         }))
     }
+}
 
-    fn number_of(&mut self, outcome: Outcome) -> u32 {
-        if let Some(number) = self.numbers.get(&outcome) {
-            return *number;
-        }
-        let number = u32::try_from(self.outcomes.len()).unwrap_or(u32::MAX);
-        let outcome = Arc::new(outcome);
-        self.outcomes.push(Arc::clone(&outcome));
-        self.numbers.insert(outcome, number);
-        number
+impl Hosts for FoundHosts {
+    fn by_address(&self) -> Box<dyn Iterator<Item = Cow<'_, HostReport>> + '_> {
+        let Self { ended, names } = self;
+        let v4 = ended.v4.iter().filter_map(|it| ended.report(*it, names));
+        let v6 = ended.v6.iter().filter_map(|it| ended.report(*it, names));
+        Box::new(v4.chain(v6).map(Cow::Owned))
+    }
+
+    fn count(&self) -> u64 {
+        let count = self.ended.v4.len().saturating_add(self.ended.v6.len());
+        u64::try_from(count).unwrap_or(u64::MAX)
     }
 }
 
@@ -202,6 +176,10 @@ mod tests {
         let mut record = HostRecord::new(0);
         record.decide(port, Reason::Rst, 1, Some(rtt));
         record
+    }
+
+    fn add(hosts: &mut EndedHosts, ip: IpAddr, record: &HostRecord) {
+        hosts.add(ip, record, &record.outcome());
     }
 
     fn told(hosts: &mut EndedHosts) -> Vec<HostReport> {
@@ -217,40 +195,53 @@ mod tests {
     fn hosts_that_ended_alike_share_an_outcome_and_are_shown_as_if_they_did_not() {
         let mut hosts = EndedHosts::default();
         let mut expected = Vec::new();
-        for last in 1..=200_u8 {
+        for last in (1..=200_u8).rev() {
             let (v4, v6) = (
                 IpAddr::from([192, 0, 2, last]),
                 IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(last)]),
             );
             for ip in [v4, v6] {
-                let record = closed(80, Duration::from_micros(u64::from(last)));
-                hosts.add_brief(ip, &record);
-                expected.push(record.report(ip, Vec::new()));
+                let rtt = Duration::from_micros(u64::from(last));
+                let record = closed(80, rtt);
+                add(&mut hosts, ip, &record);
+                expected.push(record.outcome().report(Individual {
+                    ip,
+                    names: Vec::new(),
+                    rtt: Some(rtt),
+                }));
             }
         }
         expected.sort_by_key(|host| host.ip);
         assert_eq!(hosts.outcomes.len(), 1);
-        assert_eq!(hosts.finish(&Names::default()), expected);
+        let found = hosts.finish(Names::default());
+        assert_eq!(found.count(), 400);
+        let reports: Vec<HostReport> = found.by_address().map(Cow::into_owned).collect();
+        assert_eq!(reports, expected);
     }
 
     #[test]
     fn every_host_is_told_once_and_by_a_resumed_run_again() {
         let mut hosts = EndedHosts::default();
         let ip = IpAddr::from([192, 0, 2, 1]);
-        hosts.add_brief(ip, &closed(80, Duration::ZERO));
+        add(&mut hosts, ip, &closed(80, Duration::ZERO));
         let mut open = HostRecord::new(0);
         open.decide(80, Reason::SynAck, 1, None);
-        hosts.add_full(open.report(IpAddr::from([192, 0, 2, 2]), Vec::new()));
+        add(&mut hosts, IpAddr::from([192, 0, 2, 2]), &open);
         let first = told(&mut hosts);
         assert_eq!((first.len(), hosts.has_to_tell()), (2, false));
-        let mut again = EndedHosts::restore(hosts.save());
+        let mut again = EndedHosts::restore(hosts.clone());
         assert!(matches!(
             again.next_to_tell(&Names::default()),
             Some(Telling::WithPorts(_))
         ));
         assert_eq!(told(&mut again), first[1..]);
         assert_eq!(again.open(), 1);
-        again.add_brief(IpAddr::from([192, 0, 2, 3]), &closed(80, Duration::ZERO));
-        assert_eq!(again.outcomes.len(), 1);
+        let new = IpAddr::from([192, 0, 2, 3]);
+        add(&mut again, new, &closed(80, Duration::ZERO));
+        assert_eq!(again.outcomes.len(), 2);
+        assert!(matches!(
+            again.next_to_tell(&Names::default()),
+            Some(Telling::Alone(host)) if host.ip == new
+        ));
     }
 }

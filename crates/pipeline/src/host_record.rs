@@ -1,8 +1,8 @@
 //! What is known of one host while its window is under way, in little memory: every open port in
 //! full, and the others as sets of numbers by reason.
 
-use crate::outcome::{Group, Individual, LISTED_MAX, Outcome, port_report};
-use portolan_model::{HostReport, PortReport, PortSet, Reason, Text};
+use crate::outcome::{Group, LISTED_MAX, Outcome, port_report};
+use portolan_model::{PortReport, PortSet, Reason};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,11 +22,13 @@ pub(crate) struct HostRecord {
     others: Vec<Others>,
 }
 
-/// An open port and whether its first look is still to come.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// An open port. A window may have a hundred thousand, so what a look showed stands apart.
+#[derive(Debug)]
 pub(crate) struct OpenPort {
-    pub(crate) report: PortReport,
+    probes: u8,
+    /// Its first look is still to come.
     pub(crate) look_pending: bool,
+    shown: Option<Box<portolan_identify::Outcome>>,
 }
 
 /// Ports of one reason. Silent ports are one group, whatever their number of probes: the group's
@@ -50,9 +52,42 @@ enum Ports {
 pub(crate) struct SavedHost {
     pub(crate) ip: IpAddr,
     pub(crate) window: u64,
-    pub(crate) open: Vec<OpenPort>,
+    pub(crate) open: Vec<SavedOpen>,
     pub(crate) rtt_us: Option<u64>,
     pub(crate) outcome: Outcome,
+}
+
+/// An [`OpenPort`] as a checkpoint keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SavedOpen {
+    pub(crate) report: PortReport,
+    pub(crate) look_pending: bool,
+}
+
+impl OpenPort {
+    fn new(probes: u8) -> Self {
+        Self {
+            probes,
+            look_pending: false,
+            shown: None,
+        }
+    }
+
+    /// Ends its first look with what it showed.
+    pub(crate) fn end_look(&mut self, shown: portolan_identify::Outcome) {
+        self.look_pending = false;
+        self.shown = Some(Box::new(shown));
+    }
+
+    /// The port `port` as it is shown.
+    pub(crate) fn report(&self, port: u16) -> PortReport {
+        let mut report = port_report(port, Reason::SynAck, self.probes);
+        if let Some(shown) = &self.shown {
+            report.service.clone_from(&shown.service);
+            report.incomplete.clone_from(&shown.incomplete);
+        }
+        report
+    }
 }
 
 impl HostRecord {
@@ -91,14 +126,7 @@ impl HostRecord {
         }
         self.rtt = [self.rtt, rtt].into_iter().flatten().min();
         if matches!(reason, Reason::SynAck) {
-            let report = port_report(port, reason, probes);
-            self.open.insert(
-                port,
-                OpenPort {
-                    report,
-                    look_pending: false,
-                },
-            );
+            self.open.insert(port, OpenPort::new(probes));
         } else {
             self.add_other(port, reason, probes);
         }
@@ -150,36 +178,41 @@ impl HostRecord {
         }
     }
 
-    /// What is not its own alone.
+    /// How it ended, when it has.
     pub(crate) fn outcome(&self) -> Outcome {
+        Outcome {
+            open: self.open_reports().collect(),
+            ..self.outcome_of_others()
+        }
+    }
+
+    fn open_reports(&self) -> impl Iterator<Item = PortReport> + '_ {
+        self.open.iter().map(|(port, open)| open.report(*port))
+    }
+
+    fn outcome_of_others(&self) -> Outcome {
         let mut groups: Vec<Group> = self.others.iter().map(Others::group).collect();
         groups.sort_by_key(|group| group.reason);
         Outcome {
             is_up: self.is_up,
             first_answer: self.first_answer,
+            open: Vec::new(),
             groups,
         }
     }
 
-    /// The host as it is shown.
-    pub(crate) fn report(&self, ip: IpAddr, names: Vec<Text>) -> HostReport {
-        let own = Individual {
-            ip,
-            names,
-            rtt: self.rtt,
-            open: self.open.values().map(|o| o.report.clone()).collect(),
-        };
-        self.outcome().report(own)
-    }
-
     /// The record for a checkpoint.
     pub(crate) fn save(&self, ip: IpAddr) -> SavedHost {
+        let open = self.open.iter().map(|(port, open)| SavedOpen {
+            report: open.report(*port),
+            look_pending: open.look_pending,
+        });
         SavedHost {
             ip,
             window: self.window,
-            open: self.open.values().cloned().collect(),
+            open: open.collect(),
             rtt_us: self.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
-            outcome: self.outcome(),
+            outcome: self.outcome_of_others(),
         }
     }
 
@@ -193,13 +226,21 @@ impl HostRecord {
                 Ports::Many(group.many.iter().map(u32::from).collect())
             },
         });
+        let open = saved.open.into_iter().map(|saved| {
+            let report = saved.report;
+            let mut open = OpenPort::new(report.probes);
+            open.look_pending = saved.look_pending;
+            if report.service.is_some() || !report.incomplete.is_empty() {
+                open.shown = Some(Box::new(portolan_identify::Outcome {
+                    service: report.service,
+                    incomplete: report.incomplete,
+                }));
+            }
+            (report.port, open)
+        });
         let record = Self {
             window: saved.window,
-            open: saved
-                .open
-                .into_iter()
-                .map(|open| (open.report.port, open))
-                .collect(),
+            open: open.collect(),
             mute_looks: 0,
             first_answer: saved.outcome.first_answer,
             is_up: saved.outcome.is_up,
@@ -290,7 +331,16 @@ impl Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portolan_model::HostState;
+    use crate::outcome::Individual;
+    use portolan_model::{HostReport, HostState};
+
+    fn shown(record: &HostRecord) -> HostReport {
+        record.outcome().report(Individual {
+            ip: IpAddr::from([192, 0, 2, 1]),
+            names: Vec::new(),
+            rtt: record.rtt(),
+        })
+    }
 
     fn record(ports: &[(u16, Reason, u8)]) -> HostRecord {
         let mut record = HostRecord::new(0);
@@ -302,12 +352,11 @@ mod tests {
 
     #[test]
     fn few_ports_are_listed_and_many_are_counted() {
-        let address = IpAddr::from([192, 0, 2, 1]);
         let mut few: Vec<_> = (1..=25).map(|port| (port, Reason::Rst, 1)).collect();
-        let report = record(&few).report(address, Vec::new());
+        let report = shown(&record(&few));
         assert_eq!((report.ports.len(), report.other_ports.closed), (25, 0));
         few.push((26, Reason::Rst, 1));
-        let report = record(&few).report(address, Vec::new());
+        let report = shown(&record(&few));
         assert_eq!((report.ports.len(), report.other_ports.closed), (0, 26));
     }
 
@@ -323,7 +372,7 @@ mod tests {
             )
         };
         let ports: Vec<_> = (1..=100).map(silent).collect();
-        let report = record(&ports).report(IpAddr::from([192, 0, 2, 1]), Vec::new());
+        let report = shown(&record(&ports));
         let [group] = report.other_ports.groups.as_slice() else {
             panic!("{report:?}")
         };
@@ -334,13 +383,13 @@ mod tests {
     #[test]
     fn only_the_host_itself_shows_that_it_is_up() {
         let icmp = Reason::Icmp(portolan_model::Unreachable::V4(13));
-        let report = record(&[(1, icmp, 1)]).report(IpAddr::from([192, 0, 2, 1]), Vec::new());
+        let report = shown(&record(&[(1, icmp, 1)]));
         assert_eq!(
             (report.state, report.reason),
             (HostState::Unknown, Some(icmp))
         );
         let both = record(&[(1, icmp, 1), (2, Reason::Rst, 1)]);
-        let report = both.report(IpAddr::from([192, 0, 2, 1]), Vec::new());
+        let report = shown(&both);
         assert_eq!(
             (report.state, report.reason),
             (HostState::Up, Some(Reason::Rst))
@@ -361,10 +410,7 @@ mod tests {
         let before = record(&ports);
         let (restored_address, restored) = HostRecord::restore(before.save(address));
         assert_eq!(restored_address, address);
-        assert_eq!(
-            restored.report(address, Vec::new()),
-            before.report(address, Vec::new())
-        );
+        assert_eq!(shown(&restored), shown(&before));
         assert_eq!(restored.decided().len(), 200);
     }
 
@@ -390,7 +436,7 @@ mod tests {
     fn what_is_left_undecided_is_said() {
         let mut record = record(&[(1, Reason::Rst, 1), (2, Reason::SynAck, 1)]);
         record.leave_undecided(&PortSet::range(1, 100), Reason::TimeLimit);
-        let report = record.report(IpAddr::from([192, 0, 2, 1]), Vec::new());
+        let report = shown(&record);
         assert_eq!(report.other_ports.not_tested, 98);
         assert_eq!(report.ports.len(), 2);
     }

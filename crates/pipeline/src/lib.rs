@@ -11,15 +11,18 @@ mod limits;
 mod look;
 mod looks;
 mod outcome;
+mod outcomes;
 mod own;
 mod prepare;
 mod preview;
 mod progress;
 mod run;
+mod silent;
 mod stop;
 mod sweep;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use ended::FoundHosts;
 pub use prepare::{Authority, PrepareError, Prepared, Source, Wish, current_scope, prepare};
 pub use preview::preview;
 pub use run::{Ended, Finished, Kept, RunError, RunRequest, run};

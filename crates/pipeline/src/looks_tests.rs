@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checkpoint::SavedCounts;
-use crate::collector::tests::{collector, find, plan, run_of};
+use crate::collector::tests::{checkpoint, collector, find, plan};
 use portolan_model::{Depth, Event, Plan, Reason, Scope};
 use portolan_net::connect::Source;
 
@@ -60,6 +60,6 @@ async fn a_look_that_is_given_up_is_held_again_by_the_resumed_run() {
     assert_eq!(looks.control.held.load(Ordering::Acquire), 0);
     assert_eq!(looks.lost(), 0);
     let mut resumed = self::collector(&plan);
-    resumed.resume(collector.save(run_of(&plan), SavedCounts::default()));
+    resumed.resume(checkpoint(&collector, &plan, SavedCounts::default()));
     assert_eq!(resumed.next_look().unwrap().endpoint, endpoint);
 }

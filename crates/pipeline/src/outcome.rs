@@ -1,5 +1,5 @@
-//! How a host ended, without what is its own: the ports that are not open, as sets of numbers by
-//! reason. Most hosts of a large run end alike, and share one of these.
+//! How a host ended, without its address, its names and its round trip. Most hosts of a large run
+//! end alike, and share one of these ([`crate::outcomes`]).
 
 use portolan_model::{
     HostReport, HostState, OtherPorts, PortGroup, PortReport, PortSet, Reason, State, Text,
@@ -13,20 +13,23 @@ use std::time::Duration;
 /// A group of ports that are not open is shown port by port up to this size.
 pub(crate) const LISTED_MAX: usize = 25;
 
-/// What is shown of a host beside its address, its names and its open ports.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What is shown of a host beside its address, its names and its round trip.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// Whether the host itself answered.
     pub(crate) is_up: bool,
     /// The answer that shows it; `None` when nothing came back.
     pub(crate) first_answer: Option<Reason>,
+    /// Open ports by number. Empty while the host is under way, when its record has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) open: Vec<PortReport>,
     /// One for each reason, by reason.
     pub(crate) groups: Vec<Group>,
 }
 
 /// Ports that ended for one reason. Silent ports are one group, whatever their number of probes:
 /// the group's reason names the fewest.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) reason: Reason,
     /// Port and probes, by port, when there are few enough to be listed.
@@ -40,16 +43,12 @@ pub(crate) struct Individual {
     pub(crate) ip: IpAddr,
     pub(crate) names: Vec<Text>,
     pub(crate) rtt: Option<Duration>,
-    /// Open ports by number.
-    pub(crate) open: Vec<PortReport>,
 }
 
 impl Outcome {
     /// The host as it is shown.
-    pub(crate) fn report(&self, own: Individual) -> HostReport {
-        let mut ports = own.open;
-        // Hosts stay in memory until the end of the run: room that nothing fills would as well.
-        ports.reserve_exact(self.groups.iter().map(|group| group.few.len()).sum());
+    pub(crate) fn report(self, own: Individual) -> HostReport {
+        let mut ports = self.open;
         let mut other_ports = OtherPorts::default();
         let mut groups: Vec<&Group> = self.groups.iter().collect();
         groups.sort_by_key(|group| (group.reason.tcp_state(), Reverse(group.len())));

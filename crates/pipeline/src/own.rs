@@ -1,6 +1,6 @@
 //! Joins what a scan sees from outside to what this machine knows of its own sockets.
 
-use portolan_model::{AddressSet, HostReport, Listener, Process, State, Transport};
+use portolan_model::{AddressSet, Listener, PortReport, Process, Transport};
 use portolan_net::{interface, listeners};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -38,9 +38,9 @@ impl Own {
         self.addresses.contains(address)
     }
 
-    /// Adds the owning process to every open port of one of this machine's addresses.
-    pub(crate) fn join(&mut self, host: &mut HostReport) {
-        if !self.has(host.ip) {
+    /// Adds the owning process to the open ports of `address`, if it is one of this machine's.
+    pub(crate) fn join(&mut self, address: IpAddr, open: &mut [PortReport]) {
+        if open.is_empty() || !self.has(address) {
             return;
         }
         let listeners = self.listeners.get_or_insert_with(|| {
@@ -48,12 +48,8 @@ impl Own {
                 .map(|it| it.listeners)
                 .unwrap_or_default()
         });
-        for port in host
-            .ports
-            .iter_mut()
-            .filter(|port| port.state == State::Open)
-        {
-            port.process = holder(listeners, host.ip, port.transport, port.port);
+        for port in open {
+            port.process = holder(listeners, address, port.transport, port.port);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::checkpoint::{Checkpoint, SavedCounts, sha256};
 use crate::collector::Collector;
+use crate::ended::FoundHosts;
 use crate::limits::Limits;
 use crate::looks::Looks;
 use crate::own::Own;
@@ -53,7 +54,7 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Finished {
     /// Everything that was found.
-    pub document: Document,
+    pub document: Document<FoundHosts>,
     /// How it ended.
     pub ended: Ended,
     /// The checkpoint, when one was kept. It stays until the caller has written what it makes of
@@ -429,7 +430,7 @@ impl State {
             return;
         };
         let began = Instant::now();
-        let saved = self.collector.save(self.run.clone(), counts);
+        let saved = self.collector.save(&self.run, counts);
         if let Err(error) = saved.write(&file.path) {
             let text = Text::from(format!("{error}; the scan goes on, but cannot be resumed"));
             self.collector.tell(Event::Notice { text });
@@ -455,8 +456,10 @@ impl State {
         }
         if let Some(stop) = &self.stop {
             let (reason, why) = (stop.reason(), stop.to_string());
-            self.collector.end_early(reason);
-            self.notice(&format!("{why}; {left} ports were not tested"));
+            let passed_over = self.collector.end_early(reason);
+            let left = left_over(left, "port was", "ports were", "tested");
+            let looks = left_over(passed_over, "open port was", "open ports were", "looked at");
+            self.notice(&format!("{why}{left}{looks}"));
         }
         self.run.complete = self.notice_missing();
         self.run.finished = Some(now_text());
@@ -530,6 +533,15 @@ impl State {
         let text = Text::from(sentence);
         self.collector.tell(Event::Notice { text: text.clone() });
         self.run.notices.push(text);
+    }
+}
+
+/// What the end of a run leaves undone, as the rest of a sentence; nothing where nothing is left.
+fn left_over(count: u64, one: &str, many: &str, done: &str) -> String {
+    match count {
+        0 => String::new(),
+        1 => format!("; 1 {one} not {done}"),
+        _ => format!("; {count} {many} not {done}"),
     }
 }
 

@@ -2,7 +2,7 @@
 //! failure destroys nothing.
 
 use anyhow::{Context as _, bail};
-use portolan_model::Document;
+use portolan_model::{Document, Hosts};
 use portolan_report::{Colour, Format, Options, write_document};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -111,7 +111,11 @@ impl Output {
     }
 
     /// Writes the result. On failure what was there before is still there.
-    pub(crate) fn write(self, document: &Document, options: &Options) -> anyhow::Result<()> {
+    pub(crate) fn write(
+        self,
+        document: &Document<impl Hosts>,
+        options: &Options,
+    ) -> anyhow::Result<()> {
         let path = self.path.clone();
         let options = Options {
             colour: Colour::Never,
@@ -121,7 +125,11 @@ impl Output {
             .with_context(|| format!("the output {} was not written", path.display()))
     }
 
-    fn try_write(mut self, document: &Document, options: &Options) -> anyhow::Result<()> {
+    fn try_write(
+        mut self,
+        document: &Document<impl Hosts>,
+        options: &Options,
+    ) -> anyhow::Result<()> {
         let mut out = BufWriter::new(&self.file);
         write_document(document, self.format, options, &mut out)?;
         out.flush()?;

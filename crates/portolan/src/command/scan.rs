@@ -8,7 +8,7 @@ use crate::output::{self, Output};
 use crate::status::Status;
 use crate::terminal::{Terminal, sentence, show_error, show_note};
 use anyhow::{Context as _, bail};
-use portolan_model::{Depth, Document, Event, Pace, Plan, Preview};
+use portolan_model::{Depth, Document, Event, Hosts, Pace, Plan, Preview};
 use portolan_pipeline::{
     Authority, Checkpoint, CheckpointError, Ended, Finished, RunRequest, Source, Wish,
     current_scope, prepare, preview, run as run_plan,
@@ -375,7 +375,7 @@ fn show_events(
     stdout
 }
 
-fn write_stdout(document: &Document, format: Format, options: &Options) -> Stdout {
+fn write_stdout(document: &Document<impl Hosts>, format: Format, options: &Options) -> Stdout {
     let mut out = io::stdout().lock();
     of_write(write_document(document, format, options, &mut out).and_then(|()| out.flush()))
 }
@@ -389,7 +389,7 @@ fn of_write(written: io::Result<()>) -> Stdout {
 }
 
 /// Keeps a result that could not be written where it was wanted.
-fn rescue(document: &Document) {
+fn rescue(document: &Document<impl Hosts>) {
     let places = [folders::state(), Some(std::env::temp_dir())];
     for folder in places.into_iter().flatten() {
         for name in rescue_names(&document.run.id) {
@@ -419,7 +419,7 @@ fn rescue_names(id: &str) -> [String; 2] {
 }
 
 /// Nothing that is there is replaced or followed: the folder may be everybody's.
-fn rescue_into(document: &Document, folder: &Path, path: &Path) -> io::Result<()> {
+fn rescue_into(document: &Document<impl Hosts>, folder: &Path, path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let file = OpenOptions::new()
         .write(true)
