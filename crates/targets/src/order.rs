@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Most probes of one window, unless a single host needs more.
 pub const WINDOW_PROBES_MAX: u64 = 1 << 22;
 /// Most hosts of one window.
-pub const WINDOW_HOSTS_MAX: u32 = 1 << 17;
+pub const WINDOW_HOSTS_MAX: u32 = 1 << 16;
 /// Most probes of one order, all shards together.
 pub const PROBES_MAX: u64 = 1 << 62;
 
@@ -389,7 +389,7 @@ mod tests {
         };
         check(1, 65_535, 1, 1);
         check(1 << 24, 65_535, 1 << 18, 64);
-        check(1 << 24, 1, 1 << 7, 1 << 17);
+        check(1 << 24, 1, 1 << 8, 1 << 16);
         check((1 << 24) - 1, 1_000, (1 << 24_u64) / 4_194 + 1, 4_194);
     }
 
