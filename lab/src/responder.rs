@@ -3,6 +3,7 @@
 
 use crate::{LabError, Namespace};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::Backlog;
 use std::net::{Ipv6Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,10 @@ const STOP_LOOK_MS: u16 = 50;
 
 /// Listeners that are ready in one turn of the loop.
 const READY_MAX: usize = 256;
+
+/// Connections that wait to be accepted: what Linux allows unless it is told otherwise
+/// (`net.core.somaxconn`).
+const BACKLOG: i32 = 4_096;
 
 /// Listening ports in a namespace; dropping it closes them.
 #[derive(Debug)]
@@ -57,6 +62,9 @@ fn listen(ports: &[u16]) -> Result<Vec<TcpListener>, LabError> {
             };
             let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).map_err(listen)?;
             listener.set_nonblocking(true).map_err(listen)?;
+            // The standard library's queue of 128 overflows when a million hosts share it.
+            let backlog = Backlog::new(BACKLOG).map_err(|error| listen(error.into()))?;
+            nix::sys::socket::listen(&listener, backlog).map_err(|error| listen(error.into()))?;
             Ok(listener)
         })
         .collect()
