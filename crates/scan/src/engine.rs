@@ -7,6 +7,7 @@ use crate::flights::{Flight, Flights};
 use crate::host::{Host, UnseenPace, Waiting};
 use crate::loss::Habit;
 use crate::pace::{Spacing, Window};
+use crate::room::{REFUSALS_MAX, Room, Unseen};
 use crate::rtt::Position;
 use crate::{Dial, DialId, EngineOptions, Loss, ProbeTarget, Reply, Verdict};
 use portolan_model::{Moment, Reason};
@@ -59,51 +60,26 @@ pub struct Figures {
     pub loss: Loss,
 }
 
-/// Attempts to hosts that never answered. Most of them will end in silence, each after a long
-/// wait, so they may not take all the room there is.
-#[derive(Debug, Default)]
-struct Unseen {
-    flying: u32,
-    /// Hosts that found no room for them.
-    hosts: VecDeque<u32>,
-}
-
 #[derive(Debug)]
 struct TotalPace {
     spacing: Option<Spacing>,
     next: Moment,
 }
 
-/// How many attempts this machine has room for, as far as it has shown.
-#[derive(Debug)]
-struct Room {
-    capacity: u32,
-    capacity_max: u32,
-    paused_until: Moment,
-    refused_in_a_row: u32,
-    /// Attempts that had room since the capacity last changed.
-    granted: u32,
-}
-
 /// Positions looked at by one call of [`Engine::poll_dial`] before it returns to the driver.
 const LOOK_AHEAD: u32 = 256;
 /// Positions that may wait at busy hosts, eight bytes each.
 const BACKLOG_MAX: u64 = 1 << 20;
-/// Attempts for which this machine had no room, after which a port counts as not tested.
-const REFUSALS_MAX: u8 = 20;
-/// Attempts that had room for each attempt more that may be under way after the capacity was cut.
-const GRANTS_A_STEP: u32 = 2;
-/// First pause after this machine had no room; it doubles while that goes on.
-const PAUSE_FIRST: Duration = Duration::from_millis(2);
-/// Longest such pause.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
-
+/// No search for a neighbour fails sooner: requests go out a second apart (arp(7),
+/// `retrans_time_ms`).
+const SEARCH_MIN: Duration = Duration::from_millis(900);
+/// Attempts to a host that never answered which end sooner, before a rule is taken for the cause.
+const SEARCHES_MAX: u8 = 3;
 impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
     /// An engine over `positions` positions and `hosts` hosts. `lookup` says what a position
     /// stands for; `None` passes over it (it was decided in an earlier run). The same position
     /// must always give the same target.
     pub fn new(lookup: L, positions: u32, hosts: u32, options: EngineOptions) -> Self {
-        let capacity = options.capacity.max(1);
         Self {
             lookup,
             positions,
@@ -119,13 +95,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
                 spacing: options.rate.map(Spacing::of_rate),
                 next: Moment::START,
             },
-            room: Room {
-                capacity,
-                capacity_max: capacity,
-                paused_until: Moment::START,
-                refused_in_a_row: 0,
-                granted: 0,
-            },
+            room: Room::new(options.capacity),
             verdicts: VecDeque::new(),
             abandoned: VecDeque::new(),
             waiting: 0,
@@ -158,7 +128,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             Reply::Accepted => self.answered(now, &flight, Reason::SynAck, Some(id)),
             Reply::Refused => self.answered(now, &flight, Reason::Rst, None),
             Reply::Icmp(code) => self.answered(now, &flight, Reason::Icmp(code), None),
-            Reply::NoNeighbour => self.unreachable(&flight, Reason::NoNeighbour),
+            Reply::NoNeighbour => self.absent(now, &flight),
             Reply::NoRoute => self.unreachable(&flight, Reason::NoRoute),
             Reply::LocalPolicy => self.unsent(&flight, Reason::LocalPolicy),
             Reply::LocalLimit => self.no_room(now, &flight),
@@ -432,6 +402,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
             if !host.answered {
                 host.answered = true;
+                host.down = None;
                 host.window.start();
                 // It need not wait for more room to grow with time.
                 host.spaced = false;
@@ -516,20 +487,43 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         self.decide(target, Reason::Timeout { probes }, probes, None, None);
     }
 
+    /// The word is that the neighbour is absent. A rule of this machine may say the same, of one
+    /// port and not of the host: it does so at once, and a search for a neighbour takes time. One
+    /// that began before the scan may end soon, but not twice.
+    fn absent(&mut self, now: Moment, flight: &Flight) {
+        let Some(host) = self.hosts.get(index(flight.target.host)) else {
+            return;
+        };
+        let tried = flight.waiting.refusals;
+        let searched_since = if host.answered {
+            Some(flight.began)
+        } else {
+            host.begun
+        };
+        let soon = searched_since.is_some_and(|since| now.since(since) < SEARCH_MIN);
+        let tries_max = if host.answered {
+            REFUSALS_MAX
+        } else {
+            SEARCHES_MAX
+        };
+        if !soon {
+            self.unreachable(flight, Reason::NoNeighbour);
+        } else if tried < tries_max {
+            self.withdraw(flight);
+            self.wait_again(flight);
+        } else {
+            self.unsent(flight, Reason::LocalPolicy);
+        }
+    }
+
     /// No packet can reach the host: so it is for all its ports, unless it answered before.
     fn unreachable(&mut self, flight: &Flight, reason: Reason) {
-        self.probes = self.probes.saturating_sub(1);
+        self.withdraw(flight);
         let Some(host) = self.hosts.get_mut(index(flight.target.host)) else {
             return;
         };
-        host.probe_withdrawn(flight.cohort, flight.watch);
         if host.answered && flight.waiting.refusals < REFUSALS_MAX {
-            let refusals = flight.waiting.refusals.saturating_add(1);
-            host.waiting.push_back(Waiting {
-                refusals,
-                ..flight.waiting
-            });
-            self.waiting = self.waiting.saturating_add(1);
+            self.wait_again(flight);
             return;
         }
         if !host.answered {
@@ -538,11 +532,28 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         self.decide(flight.target, reason, flight.waiting.pass, None, None);
     }
 
-    fn unsent(&mut self, flight: &Flight, reason: Reason) {
+    /// The probe of `flight` did not leave this machine.
+    fn withdraw(&mut self, flight: &Flight) {
         self.probes = self.probes.saturating_sub(1);
         if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
             host.probe_withdrawn(flight.cohort, flight.watch);
         }
+    }
+
+    /// The port of `flight` is asked once more, behind what waits at its host.
+    fn wait_again(&mut self, flight: &Flight) {
+        if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
+            let refusals = flight.waiting.refusals.saturating_add(1);
+            host.waiting.push_back(Waiting {
+                refusals,
+                ..flight.waiting
+            });
+            self.waiting = self.waiting.saturating_add(1);
+        }
+    }
+
+    fn unsent(&mut self, flight: &Flight, reason: Reason) {
+        self.withdraw(flight);
         self.decide(flight.target, reason, flight.waiting.pass, None, None);
     }
 
@@ -601,58 +612,6 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             host.listed = true;
             self.served.push_back(number);
         }
-    }
-}
-
-impl Unseen {
-    /// The next host that waits for room, when there is some. The end of an attempt wakes one host
-    /// each; a host that has nothing to begin then must not keep the room from the others.
-    fn next(&mut self, room: &Room) -> Option<u32> {
-        if self.has_room(room) {
-            self.hosts.pop_front()
-        } else {
-            None
-        }
-    }
-
-    /// Three quarters of all room at most; the first attempt always finds some.
-    const fn has_room(&self, room: &Room) -> bool {
-        self.flying == 0 || self.flying < room.capacity - room.capacity / 4
-    }
-}
-
-impl Room {
-    fn is_free(&self, flying: u32, now: Moment) -> bool {
-        flying < self.capacity && self.paused_until <= now
-    }
-
-    /// An attempt had room: the capacity that was cut comes back step by step.
-    fn granted(&mut self) {
-        self.refused_in_a_row = 0;
-        if self.capacity < self.capacity_max {
-            self.granted += 1;
-            if self.granted >= GRANTS_A_STEP {
-                self.granted = 0;
-                self.capacity += 1;
-            }
-        }
-    }
-
-    fn refused(&mut self, flying: u32, now: Moment) {
-        self.capacity = self.capacity.min(flying).max(1);
-        if self.paused_until <= now && !self.is_hopeless() {
-            self.capacity = (self.capacity - self.capacity / 16).max(1);
-            let doublings = self.refused_in_a_row.min(8);
-            let pause = PAUSE_FIRST.saturating_mul(1 << doublings).min(PAUSE_MAX);
-            self.paused_until = now + pause;
-            self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-        }
-    }
-
-    /// Whether one pause after the other brought no room at all: further pauses would not either,
-    /// so what is left is tried once more without them.
-    const fn is_hopeless(&self) -> bool {
-        self.refused_in_a_row >= REFUSALS_MAX as u32
     }
 }
 

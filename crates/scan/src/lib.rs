@@ -11,6 +11,7 @@ mod host;
 mod loss;
 mod options;
 mod pace;
+mod room;
 mod rtt;
 
 pub use dial::{Dial, DialId, ProbeTarget, Reply, Verdict};
