@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn ended_windows_and_the_hosts_of_the_one_under_way_are_decided() {
-        let addresses = AddressSet::network(IpAddr::from([10, 0, 0, 0]), 14).unwrap();
+        let addresses = AddressSet::network(IpAddr::from([10, 0, 0, 0]), 15).unwrap();
         let order = Order::new(&addresses, &PortSet::range(80, 80), 1, Shard::WHOLE).unwrap();
         assert_eq!(order.windows(), 2);
         let mut meter = Meter::new(order, SavedCounts::default());

@@ -91,7 +91,7 @@ const ENDINGS_A_ROUND: usize = 16_384;
 /// A longer time between two looks at the replies means that this thread was held up.
 const LATE: Duration = Duration::from_millis(10);
 /// Time between two looks at the table of neighbours.
-const NEIGHBOURS_EVERY: Duration = Duration::from_millis(500);
+const NEIGHBOURS_EVERY: Duration = Duration::from_millis(100);
 /// Neighbour discovery fails after three requests, a second apart (arp(7), `mcast_solicit` and
 /// `retrans_time_ms`).
 const DISCOVERY: Duration = Duration::from_millis(3_100);
@@ -284,11 +284,12 @@ impl Worker {
             if drain_until.is_some_and(|moment| moment <= now) {
                 break;
             }
-            self.drive(&mut engine, pool, &mut round)?;
+            // Who is known to be absent is not to be taken for silent.
             if now.since(round.neighbours) >= NEIGHBOURS_EVERY {
                 round.neighbours = now;
                 note_absent(&mut engine, part, now);
             }
+            self.drive(&mut engine, pool, &mut round)?;
             let full = round.finds.len() >= BATCH;
             if full || (!round.finds.is_empty() && now.since(round.said) >= BATCH_WAIT) {
                 self.say(number, &mut round, now)?;
