@@ -437,31 +437,36 @@ fn rescue_into(document: &Document<impl Hosts>, folder: &Path, path: &Path) -> i
 }
 
 /// `true` once the user or the system asks the scan to end. The second request ends the program.
+/// A thread of its own listens: whoever reads the result may keep the others waiting.
 fn watch_signals() -> watch::Receiver<bool> {
     let (asked, interrupt) = watch::channel(false);
-    tokio::spawn(async move {
-        let mut signals = match (
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::terminate()),
-        ) {
-            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-            // Without handlers the signals end the program by themselves.
-            _ => return,
-        };
-        for request in 0_u32.. {
-            tokio::select! {
-                _ = signals.0.recv() => {}
-                _ = signals.1.recv() => {}
-            }
-            if request == 0 {
-                show_note("ending what is under way; once more to quit at once");
-                let _ = asked.send(true);
-            } else {
-                quit();
-            }
-        }
-    });
+    let listener = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build();
+    if let Ok(listener) = listener {
+        std::thread::spawn(move || listener.block_on(hear_signals(&asked)));
+    }
     interrupt
+}
+
+/// Without handlers the signals end the program by themselves.
+async fn hear_signals(asked: &watch::Sender<bool>) {
+    let handlers = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    let [Ok(mut interrupt), Ok(mut terminate)] = handlers else {
+        return;
+    };
+    for request in 0_u32.. {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if request == 0 {
+            show_note("ending what is under way; once more to quit at once");
+            asked.send_replace(true);
+        } else {
+            quit();
+        }
+    }
 }
 
 #[expect(
