@@ -1,13 +1,15 @@
-//! Networks of one machine, for tests and benchmarks: namespaces joined by a veth pair, a responder
+//! Networks of one machine, for tests and benchmarks: namespaces joined by veth pairs, a responder
 //! with many listening ports, and the impairments that nftables can make. Needs root. Nothing that
 //! ships uses this crate, and nothing here touches a network outside the namespaces it made.
 
 mod namespace;
 mod responder;
+mod routed;
 mod seed;
 mod wire;
 
 pub use namespace::{LabError, Namespace, available, sweep};
 pub use responder::Responder;
+pub use routed::{Routed, RoutedAddresses};
 pub use seed::{Seed, random_ports};
 pub use wire::{Wire, WireAddresses};

@@ -48,6 +48,14 @@ pub enum LabError {
         /// Its name.
         name: String,
     },
+    /// A value of the kernel could not be set.
+    #[error("set {name} below /proc/sys: {source}")]
+    Set {
+        /// The value.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The other end of a new wire does not answer.
     #[error("wait for {address} to answer: {source}")]
     Silent {
@@ -128,6 +136,16 @@ impl Namespace {
             None,
         )
         .map(|_| ())
+    }
+
+    /// Sets a value of the kernel for this namespace, by its path below `/proc/sys`.
+    pub fn set(&self, name: &str, value: &str) -> Result<(), LabError> {
+        // The kernel shows the values of the namespace of the thread that opens the file.
+        self.enter(|| std::fs::write(format!("/proc/sys/{name}"), value))?
+            .map_err(|source| LabError::Set {
+                name: name.to_owned(),
+                source,
+            })
     }
 
     /// Loads nftables rules in this namespace.

@@ -44,28 +44,16 @@ impl Wire {
             scanner: Namespace::create("scanner")?,
             target: Namespace::create("target")?,
         };
-        wire.scanner.ip(&[
-            "link",
-            "add",
-            "lab0",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "lab0",
-            "netns",
-            wire.target.name(),
-        ])?;
         let addresses = Self::ADDRESSES;
-        for (side, v4, v6) in [
-            (&wire.scanner, addresses.scanner, addresses.scanner_v6),
-            (&wire.target, addresses.target, addresses.target_v6),
-        ] {
-            side.ip(&["addr", "add", &format!("{v4}/30"), "dev", "lab0"])?;
-            // Duplicate address detection would keep the address unusable for a second.
-            side.ip(&["addr", "add", &format!("{v6}/64"), "dev", "lab0", "nodad"])?;
-            side.ip(&["link", "set", "lab0", "up"])?;
-        }
+        join(
+            &wire.scanner,
+            &wire.target,
+            &LinkEnds {
+                v4: [addresses.scanner, addresses.target],
+                v6: [addresses.scanner_v6, addresses.target_v6],
+                name: "lab0",
+            },
+        )?;
         // The first packets of a new link may be lost while the kernel brings it up, and that
         // would be measured as loss.
         wire.scanner.enter(|| {
@@ -145,8 +133,41 @@ impl Wire {
     }
 }
 
+/// The two ends of a veth pair.
+pub(crate) struct LinkEnds {
+    pub(crate) v4: [Ipv4Addr; 2],
+    pub(crate) v6: [Ipv6Addr; 2],
+    /// What the interface is called on both sides.
+    pub(crate) name: &'static str,
+}
+
+/// Joins two namespaces by a veth pair whose ends share a /30 and a /64.
+pub(crate) fn join(one: &Namespace, other: &Namespace, ends: &LinkEnds) -> Result<(), LabError> {
+    let name = ends.name;
+    one.ip(&[
+        "link",
+        "add",
+        name,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        name,
+        "netns",
+        other.name(),
+    ])?;
+    let addresses = ends.v4.into_iter().zip(ends.v6);
+    for (side, (v4, v6)) in [one, other].into_iter().zip(addresses) {
+        side.ip(&["addr", "add", &format!("{v4}/30"), "dev", name])?;
+        // Duplicate address detection would keep the address unusable for a second.
+        side.ip(&["addr", "add", &format!("{v6}/64"), "dev", name, "nodad"])?;
+        side.ip(&["link", "set", name, "up"])?;
+    }
+    Ok(())
+}
+
 /// Waits until something, a refusal included, comes back from an address.
-fn await_answer(address: IpAddr) -> Result<(), LabError> {
+pub(crate) fn await_answer(address: IpAddr) -> Result<(), LabError> {
     let mut last = None;
     for _ in 0..ATTEMPTS {
         match TcpStream::connect_timeout(&SocketAddr::new(address, CLOSED_PORT), ATTEMPT) {

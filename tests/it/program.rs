@@ -1,7 +1,8 @@
 //! Starts the program apart from the user's settings and collects what it says.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -48,6 +49,20 @@ impl Program {
         Self::of(path()).arguments(arguments)
     }
 
+    /// `portolan` as a user without privileges, in a folder that is open to everybody. Needs root.
+    pub(crate) fn unprivileged(arguments: &str) -> Self {
+        let program = Self::of("setpriv");
+        let folder = program.folder.path();
+        std::fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+        // The build folder may be closed to other users; a copy is not.
+        let copy = folder.join("portolan");
+        std::fs::copy(path(), &copy).unwrap();
+        program
+            .arguments("--reuid=65534 --regid=65534 --clear-groups --bounding-set=-all")
+            .argument(&copy)
+            .arguments(arguments)
+    }
+
     /// Another program, which is to start `portolan`.
     pub(crate) fn of(program: impl AsRef<OsStr>) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -85,6 +100,13 @@ impl Program {
         self
     }
 
+    /// Closes a file in that folder to everybody but root.
+    pub(crate) fn close(self, name: &str) -> Self {
+        let file = self.folder.path().join(name);
+        std::fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+        self
+    }
+
     /// Puts a link into that folder.
     pub(crate) fn link(self, name: &str, target: &str) -> Self {
         std::os::unix::fs::symlink(target, self.folder.path().join(name)).unwrap();
@@ -114,7 +136,8 @@ impl Program {
         self.start_into(stdout.into())
     }
 
-    fn start_into(mut self, stdout: Stdio) -> Running {
+    /// Starts it, with standard output somewhere else.
+    pub(crate) fn start_into(mut self, stdout: Stdio) -> Running {
         let stderr = File::create(self.folder.path().join("stderr")).unwrap();
         let child = self.command.stdout(stdout).stderr(stderr).spawn();
         Running {
@@ -132,11 +155,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if start.elapsed() > HANG {
-                self.child.kill().unwrap();
-                self.child.wait().unwrap();
-                panic!("the program hangs; so far it said: {}", self.read("stderr"));
-            }
+            self.check_hang(start);
             std::thread::sleep(Duration::from_millis(5));
         };
         self.ended(status)
@@ -151,6 +170,30 @@ impl Running {
             .stderr(Stdio::null())
             .status()
             .unwrap();
+    }
+
+    /// Waits until `happened` says so; a run that ends or hangs before fails the test.
+    pub(crate) fn wait_until(&mut self, happened: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !happened(self) {
+            assert!(self.is_running(), "it ended: {}", self.read("stderr"));
+            self.check_hang(start);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends a run that has been waited for since `start` for too long, and fails the test.
+    fn check_hang(&mut self, start: Instant) {
+        if start.elapsed() > HANG {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+            panic!("the program hangs; so far it said: {}", self.read("stderr"));
+        }
+    }
+
+    /// What it has said on standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.read("stderr")
     }
 
     /// Whether it still runs.

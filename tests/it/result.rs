@@ -62,6 +62,21 @@ impl Document {
         open
     }
 
+    /// Addresses from which nothing came back.
+    pub(crate) fn unanswered(&self) -> Vec<&str> {
+        let addresses = self.0["unanswered"]["addresses"].as_array().unwrap();
+        addresses.iter().map(|it| it.as_str().unwrap()).collect()
+    }
+
+    /// How many ports of those addresses ended for which reason.
+    pub(crate) fn unanswered_reasons(&self) -> BTreeMap<&str, u64> {
+        let reasons = self.0["unanswered"]["reasons"].as_array().unwrap();
+        let reasons = reasons
+            .iter()
+            .map(|it| (it[0].as_str().unwrap(), it[1].as_u64().unwrap()));
+        reasons.collect()
+    }
+
     /// How many ports of a host are in `state` (`closed`, `filtered`, `not_tested`), listed or
     /// only counted.
     pub(crate) fn count(&self, address: &str, state: &str) -> u64 {
