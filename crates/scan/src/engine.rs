@@ -73,7 +73,7 @@ const BACKLOG_MAX: u64 = 1 << 20;
 /// No search for a neighbour fails sooner: requests go out a second apart (arp(7),
 /// `retrans_time_ms`).
 const SEARCH_MIN: Duration = Duration::from_millis(900);
-/// Attempts to a host that never answered which end sooner, before a rule is taken for the cause.
+/// Attempts that end sooner, one after the other, before a rule is taken for the cause.
 const SEARCHES_MAX: u8 = 3;
 impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
     /// An engine over `positions` positions and `hosts` hosts. `lookup` says what a position
@@ -494,21 +494,15 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         let Some(host) = self.hosts.get(index(flight.target.host)) else {
             return;
         };
-        let tried = flight.waiting.refusals;
         let searched_since = if host.answered {
             Some(flight.began)
         } else {
             host.begun
         };
         let soon = searched_since.is_some_and(|since| now.since(since) < SEARCH_MIN);
-        let tries_max = if host.answered {
-            REFUSALS_MAX
-        } else {
-            SEARCHES_MAX
-        };
         if !soon {
             self.unreachable(flight, Reason::NoNeighbour);
-        } else if tried < tries_max {
+        } else if flight.waiting.refusals < SEARCHES_MAX {
             self.withdraw(flight);
             self.wait_again(flight);
         } else {
