@@ -140,6 +140,19 @@ fn a_corrupt_checkpoint_is_refused() {
 }
 
 #[test]
+fn what_is_in_the_way_of_a_checkpoint_is_told() {
+    let scan = |path: &str| {
+        Program::new("scan 127.0.0.1 -p 1 --checkpoint")
+            .argument(path)
+            .file("letter", "Dear all,")
+    };
+    refuse(scan("letter"), 2, "letter is no checkpoint");
+    refuse(scan("."), 2, "is no checkpoint");
+    // A file has no entries.
+    refuse(scan("letter/new"), 2, "Not a directory");
+}
+
+#[test]
 fn an_output_that_cannot_be_written_is_said_before_anything_is_sent() {
     let into = |file: &str| Program::new("scan 127.0.0.1 -p 1 --format json -o").argument(file);
     // Nobody, root included, can make a file in these folders.

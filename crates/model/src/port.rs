@@ -50,7 +50,7 @@ pub enum Unreachable {
     V4(u8),
     /// Code of an `ICMPv6` type 1 message (RFC 4443 §3.1).
     V6(u8),
-    /// Any other ICMP error, as "time exceeded" (RFC 792).
+    /// Any other ICMP error, as "time exceeded" (RFC 792; its code 0 has a name here).
     OtherV4 {
         /// ICMP type, not 3.
         kind: u8,
@@ -108,6 +108,9 @@ impl Unreachable {
             Self::V6(5) => "policy-failed",
             Self::V6(6) => "reject-route",
             Self::V6(7) => "source-routing-error",
+            Self::OtherV4 { kind: 11, code: 0 } | Self::OtherV6 { kind: 3, code: 0 } => {
+                "time-exceeded"
+            }
             Self::V4(_) | Self::V6(_) | Self::OtherV4 { .. } | Self::OtherV6 { .. } => return None,
         })
     }
@@ -199,7 +202,9 @@ impl From<Reason> for String {
     fn from(reason: Reason) -> Self {
         // The two ICMP families share names; a document keeps which one it was.
         match reason {
-            Reason::Icmp(code @ Unreachable::V6(_)) if code.name().is_some() => {
+            Reason::Icmp(code @ (Unreachable::V6(_) | Unreachable::OtherV6 { .. }))
+                if code.name().is_some() =>
+            {
                 format!("{reason} (v6)")
             }
             _ => reason.to_string(),
@@ -242,15 +247,14 @@ impl FromStr for Reason {
                 if let Some((kind, code)) = two_numbers(text, "icmpv6 type ") {
                     return Ok(Self::Icmp(Unreachable::of_v6(kind, code)));
                 }
-                let (name, make): (_, fn(u8) -> Unreachable) =
+                let (name, make, exceeded): (_, fn(u8) -> Unreachable, _) =
                     if let Some(name) = text.strip_suffix(" (v6)") {
-                        (name, Unreachable::V6)
+                        (name, Unreachable::V6, Unreachable::of_v6(3, 0))
                     } else {
-                        (text, Unreachable::V4)
+                        (text, Unreachable::V4, Unreachable::of_v4(11, 0))
                     };
-                let code = (0..=u8::MAX)
-                    .map(make)
-                    .find(|code| code.name() == Some(name));
+                let mut codes = (0..=u8::MAX).map(make).chain([exceeded]);
+                let code = codes.find(|code| code.name() == Some(name));
                 return code
                     .map(Self::Icmp)
                     .ok_or_else(|| format!("unknown reason {text:?}"));
@@ -259,7 +263,7 @@ impl FromStr for Reason {
     }
 }
 
-/// Type and code, as in `icmp type 11 code 0`.
+/// Type and code, as in `icmp type 11 code 1`.
 fn two_numbers(text: &str, start: &str) -> Option<(u8, u8)> {
     let (kind, code) = text.strip_prefix(start)?.split_once(" code ")?;
     Some((kind.parse().ok()?, code.parse().ok()?))
@@ -295,6 +299,9 @@ mod tests {
         for reason in icmp.chain(silent).chain(rest) {
             assert_eq!(String::from(reason).parse(), Ok(reason));
         }
+        let exceeded = Reason::Icmp(Unreachable::of_v6(3, 0));
+        assert_eq!(exceeded.to_string(), "time-exceeded");
+        assert_eq!("time-exceeded (v6)".parse(), Ok(exceeded));
         assert!("rstt".parse::<Reason>().is_err());
         assert!("timeout after 300 probes".parse::<Reason>().is_err());
     }
