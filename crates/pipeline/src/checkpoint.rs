@@ -139,8 +139,15 @@ impl Checkpoint {
         let foreign = || CheckpointError::Foreign {
             path: path.to_owned(),
         };
-        let Ok(there) = fs::symlink_metadata(path) else {
-            return Ok(());
+        let unread = |source| CheckpointError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let there = match fs::symlink_metadata(path) {
+            Ok(there) => there,
+            // What is missing is made when the checkpoint is written.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unread(error)),
         };
         if !there.is_file() {
             return Err(foreign());
@@ -148,12 +155,7 @@ impl Checkpoint {
         let mut head = [0; HEAD.len()];
         match File::open(path).and_then(|mut file| file.read_exact(&mut head)) {
             Ok(()) if head == *HEAD.as_bytes() => Ok(()),
-            Err(source) if source.kind() != ErrorKind::UnexpectedEof => {
-                Err(CheckpointError::Read {
-                    path: path.to_owned(),
-                    source,
-                })
-            }
+            Err(source) if source.kind() != ErrorKind::UnexpectedEof => Err(unread(source)),
             _ => Err(foreign()),
         }
     }
