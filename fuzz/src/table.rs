@@ -1,7 +1,7 @@
 //! The table of fuzz targets. A new target is a function in `targets/`, a line here, a line in
 //! `tests/targets.rs` and a folder of seeds.
 
-use crate::targets::{checkpoint, input, look, values};
+use crate::targets::{checkpoint, frame, input, look, values};
 
 /// One fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,21 @@ pub const TARGETS: &[Target] = &[
         name: "first-look-inputs",
         run: look::inputs,
         dictionary: LOOK_TOKENS,
+    },
+    Target {
+        name: "frame",
+        run: frame::frame,
+        dictionary: &[
+            "\u{8}\0E\0",
+            "\u{8}\u{6}\0\u{1}\u{8}\0\u{6}\u{4}\0",
+            "`\0\0\0\0\u{8}",
+            "\0\0\u{1}\u{4}\0\0\0\0",
+            ",\0\0\u{1}",
+            "<\0",
+            "+\0",
+            ":\0",
+            "P\u{2}",
+        ],
     },
     Target {
         name: "http-reply",

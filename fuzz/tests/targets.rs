@@ -56,6 +56,7 @@ tests! {
     checkpoint_holds => "checkpoint",
     first_look_holds => "first-look",
     first_look_inputs_hold => "first-look-inputs",
+    frame_holds => "frame",
     http_reply_holds => "http-reply",
     port_set_holds => "port-set",
     port_spec_holds => "port-spec",

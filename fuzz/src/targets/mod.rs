@@ -1,6 +1,7 @@
 //! What must hold for all bytes, by what is tested.
 
 pub(crate) mod checkpoint;
+pub(crate) mod frame;
 pub(crate) mod input;
 pub(crate) mod look;
 pub(crate) mod values;
