@@ -91,4 +91,16 @@ pub enum Depth {
 pub enum EngineChoice {
     /// The operating system's connect: needs no privilege.
     Connect,
+    /// Raw SYN packets: need the right to use packet sockets.
+    Syn,
+}
+
+impl EngineChoice {
+    /// The word used in every format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Syn => "syn",
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use crate::{AddressSet, Endpoint, PortSet, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 
 /// What may be touched, and on whose word. Denied wins over allowed. The check is made when the
 /// plan is built and again at the last moment before a packet leaves.
@@ -57,16 +58,24 @@ impl Scope {
 
     /// Whether a packet may leave for `endpoint`.
     pub fn check(&self, endpoint: Endpoint) -> Result<(), Refusal> {
-        if self.denied.contains(endpoint.address) {
-            Err(Refusal::Denied)
-        } else if !self.allowed.contains(endpoint.address) {
-            Err(Refusal::NotAllowed)
-        } else if self
+        self.check_address(endpoint.address)?;
+        if self
             .ports
             .as_ref()
             .is_some_and(|ports| !ports.contains(endpoint.port))
         {
             Err(Refusal::PortNotAllowed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether a packet without ports may leave for `address`.
+    pub fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
+        if self.denied.contains(address) {
+            Err(Refusal::Denied)
+        } else if !self.allowed.contains(address) {
+            Err(Refusal::NotAllowed)
         } else {
             Ok(())
         }
@@ -100,5 +109,9 @@ mod tests {
         assert_eq!(check("192.0.3.1", 80), Err(Refusal::NotAllowed));
         assert_eq!(check("192.0.2.1", 8080), Err(Refusal::PortNotAllowed));
         assert_eq!(check("::ffff:192.0.2.1", 80), Ok(()));
+        let check = |address: &str| scope.check_address(address.parse().unwrap());
+        assert_eq!(check("192.0.2.1"), Ok(()));
+        assert_eq!(check("192.0.2.129"), Err(Refusal::Denied));
+        assert_eq!(check("192.0.3.1"), Err(Refusal::NotAllowed));
     }
 }
