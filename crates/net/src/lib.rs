@@ -2,12 +2,17 @@
 
 pub mod connect;
 pub mod dial;
+pub mod filter;
 pub mod interface;
+pub mod link;
 pub mod listeners;
 pub mod machine;
 pub mod neighbours;
+pub mod netlink;
 pub mod never_send;
+pub mod port_block;
 pub mod privilege;
 pub mod raw;
 pub mod resolve;
+pub mod route;
 mod turns;

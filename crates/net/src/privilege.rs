@@ -83,6 +83,52 @@ impl Capability {
     }
 }
 
+/// Why this process may not use packet sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoPackets {
+    /// The process holds the capability, and the kernel refuses all the same.
+    #[error(
+        "the kernel refuses packet sockets ({}): a sandbox or container blocks them, or they need \
+         a network namespace of one's own; run outside of it",
+        .0.desc()
+    )]
+    Blocked(nix::errno::Errno),
+    /// `CAP_NET_RAW` is not in force.
+    #[error(
+        "packet sockets need the right {}, which this process does not hold; run as root, or give \
+         it to the program with `sudo setcap {}+ep <program>`",
+        Capability::NetRaw.name(),
+        Capability::NetRaw.name()
+    )]
+    NoCapability,
+    /// The kernel was built without them.
+    #[error("this kernel has no packet sockets; load them with `sudo modprobe af_packet`")]
+    NotSupported,
+}
+
+/// Whether this process may send and receive whole packets, found out by opening a socket that
+/// receives nothing.
+///
+/// # Errors
+/// Why not.
+pub fn may_use_packets() -> Result<(), NoPackets> {
+    match crate::raw::packet::open(portolan_wire::LinkType::Ethernet) {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(no_packets(errno, &Privilege::now())),
+    }
+}
+
+fn no_packets(errno: nix::errno::Errno, privilege: &Privilege) -> NoPackets {
+    match errno {
+        nix::errno::Errno::EAFNOSUPPORT => NoPackets::NotSupported,
+        nix::errno::Errno::EPERM if privilege.holds(Capability::NetRaw) != Some(true) => {
+            NoPackets::NoCapability
+        }
+        errno => NoPackets::Blocked(errno),
+    }
+}
+
 /// The limit of open files of this process (`RLIMIT_NOFILE`, getrlimit(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileLimit {
@@ -223,6 +269,27 @@ mod tests {
             ..Privilege::default()
         };
         assert_eq!(privilege.holds(capability), expected, "{mask:x?}");
+    }
+
+    #[test]
+    fn a_refusal_of_packets_says_whether_a_right_is_missing() {
+        use nix::errno::Errno;
+        let check = |errno, capabilities, expected| {
+            let privilege = Privilege {
+                capabilities,
+                ..Privilege::default()
+            };
+            assert_eq!(no_packets(errno, &privilege), expected);
+        };
+        check(Errno::EPERM, Some(0), NoPackets::NoCapability);
+        check(Errno::EPERM, None, NoPackets::NoCapability);
+        let blocked = NoPackets::Blocked(Errno::EPERM);
+        check(Errno::EPERM, Some(1 << 13), blocked);
+        check(Errno::EAFNOSUPPORT, Some(0), NoPackets::NotSupported);
+        let blocked = NoPackets::Blocked(Errno::EACCES);
+        check(Errno::EACCES, Some(0), blocked);
+        let message = NoPackets::NoCapability.to_string();
+        assert!(message.contains("setcap cap_net_raw+ep"), "{message}");
     }
 
     #[test]
