@@ -13,8 +13,10 @@ mod options;
 mod pace;
 mod room;
 mod rtt;
+mod syn;
 
 pub use dial::{Dial, DialId, ProbeTarget, Reply, Verdict};
 pub use engine::{Engine, Figures};
 pub use loss::Loss;
 pub use options::{EngineOptions, Patience};
+pub use syn::{SOURCE_PORTS, Strays, SynEngine, SynOptions, SynProbe};

@@ -85,6 +85,20 @@ impl Loss {
         }
     }
 
+    /// Passes after which at most `missed_max` of `count` ports are expected to be silent by loss
+    /// alone. The loss is taken as in [`Loss::estimate`].
+    pub(crate) fn passes(&self, count: u64, missed_max: f64) -> u8 {
+        let (lost, answered) = (as_f64(self.lost) + 1.0, as_f64(self.answered) + 1.0);
+        let share = lost / (lost + answered);
+        let mut all_lost = share;
+        let mut passes = 1_u8;
+        while as_f64(count) * all_lost / (1.0 - all_lost) > missed_max && passes < PROBES_MAX {
+            all_lost *= share;
+            passes += 1;
+        }
+        passes
+    }
+
     /// How many probes a silent port gets.
     pub(crate) fn probes_wanted(&self, habit: Habit) -> u8 {
         let miss_max = match habit {

@@ -186,6 +186,18 @@ impl Window {
         }
     }
 
+    /// This machine could not take in the answers to what was sent last: half of the pace is
+    /// enough.
+    pub(crate) fn slow_for_receiver(&mut self) {
+        let rate = self
+            .rate
+            .unwrap_or(RATE_MAX)
+            .min(self.answered_rate.max(RATE_START));
+        self.rate = Some((rate / 2.0).clamp(RATE_MIN, RATE_MAX));
+        self.growth = Growth::Small;
+        self.forget_under_way();
+    }
+
     /// The cohort of this name; `None` once it counts no more.
     fn cohort(&mut self, id: CohortId) -> Option<&mut Cohort> {
         if self.open.id == id {
