@@ -1,7 +1,8 @@
 //! How much this machine lets a run do at once.
 
-use portolan_model::{Plan, Text};
+use portolan_model::{EngineChoice, Plan, Text};
 use portolan_net::privilege::{FileLimit, file_limit, raise_file_limit};
+use portolan_scan::SOURCE_PORTS;
 
 /// Bounds of one run.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,8 @@ pub(crate) struct Limits {
     pub(crate) looks_max: usize,
     /// Connections that wait for or are in a first look.
     pub(crate) held_max: u32,
+    /// Source ports that raw packets may hold.
+    pub(crate) ports_held: u16,
     /// The limit of open files, where it could be read.
     files: Option<FileLimit>,
 }
@@ -43,6 +46,12 @@ impl Limits {
         let files = u32::try_from(files.saturating_sub(RESERVE))
             .unwrap_or(u32::MAX)
             .max(16);
+        let ports_held = match plan.engine {
+            EngineChoice::Connect => 0,
+            EngineChoice::Syn => u16::try_from(files / 4)
+                .map_or(SOURCE_PORTS, |quarter| quarter.clamp(1, SOURCE_PORTS)),
+        };
+        let files = files.saturating_sub(u32::from(ports_held)).max(16);
         let looks = (files / 8).clamp(2, LOOKS_MAX);
         let held_max = looks.saturating_mul(2);
         let capacity = (files.saturating_sub(held_max + looks)).clamp(8, CAPACITY_MAX);
@@ -50,7 +59,8 @@ impl Limits {
             .into_iter()
             .flatten()
             .min();
-        let one = probes < ONE_WORKER_PROBES
+        let one = plan.engine == EngineChoice::Syn
+            || probes < ONE_WORKER_PROBES
             || slow.is_some_and(|rate| rate < ONE_WORKER_RATE)
             || plan.pace.host_rate.or(plan.scope.host_rate).is_some();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -60,6 +70,7 @@ impl Limits {
             workers: if one { 1 } else { cores.clamp(1, WORKERS_MAX) },
             looks_max: usize::try_from(looks).unwrap_or(usize::MAX),
             held_max,
+            ports_held,
             files: limit,
         }
     }
@@ -67,6 +78,10 @@ impl Limits {
     /// What a user should know of the limit of open files, for a run of `probes` first probes.
     pub(crate) fn notice(&self, probes: u64) -> Option<Text> {
         let FileLimit { before, now, hard } = self.files?;
+        if self.ports_held > 0 {
+            // Raw packets take no open file each.
+            return None;
+        }
         let capacity = self.capacity;
         if now < FILES_ASSUMED && probes > u64::from(capacity) {
             return Some(Text::from(format!(

@@ -1,6 +1,7 @@
 //! From what the user wrote to a plan: reads specs, resolves names, applies exclusions and scope.
 //! Nothing is sent to a target here.
 
+use crate::engine_choice;
 use portolan_catalog::{ports, reserved};
 use portolan_model::{
     AddressSet, Depth, EngineChoice, Pace, Plan, PortSet, Scope, Shard, Target, Text,
@@ -34,6 +35,8 @@ pub struct Wish {
     pub shard: Shard,
     /// Rates, retries and times.
     pub pace: Pace,
+    /// How ports are probed; `None`: the best that this machine allows.
+    pub engine: Option<EngineChoice>,
     /// How far to go.
     pub depth: Depth,
     /// Local address to send from.
@@ -145,6 +148,20 @@ pub enum PrepareError {
         /// Those it has.
         own: String,
     },
+    /// Raw packets were asked for, and this process may not use them.
+    #[error("the syn engine cannot be used: {0}; or leave --engine out")]
+    Packets(portolan_net::privilege::NoPackets),
+    /// Raw packets need a block of source ports.
+    #[error(
+        "the syn engine sends from 256 source ports, the first a multiple of 256, and {port} is \
+         none; give --source-port {near}, leave it out, or use --engine connect"
+    )]
+    SourceBlock {
+        /// As given.
+        port: u16,
+        /// The next that is.
+        near: u16,
+    },
     /// The source address and the targets are of different families.
     #[error(
         "no target can be reached from {0}: they are of the other IP version; leave --source-ip \
@@ -195,7 +212,7 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
         tcp,
         seed: wish.seed,
         shard: wish.shard,
-        engine: EngineChoice::Connect,
+        engine: engine_choice::choose(wish.engine, wish.source_port)?,
         pace: wish.pace,
         depth: wish.depth,
         source_address: wish.source_address,

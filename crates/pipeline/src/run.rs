@@ -8,12 +8,18 @@ use crate::limits::Limits;
 use crate::looks::Looks;
 use crate::own::Own;
 use crate::progress::Meter;
+use crate::raw_sweep::{self, RawOptions};
 use crate::stop::{LOCAL_REASONS, Stop, notice_of};
 use crate::sweep::{self, Control, SweepOptions, Word};
-use portolan_model::{Depth, Document, Event, Plan, Progress, Run, SCHEMA_RUN, Stats, Text};
+use portolan_model::{
+    Depth, Document, EngineChoice, Event, Plan, Progress, Run, SCHEMA_RUN, Stats, Text,
+};
 use portolan_net::connect::Source;
 use portolan_net::dial::Dialer;
-use portolan_scan::Figures;
+use portolan_net::port_block::PortBlock;
+use portolan_net::privilege::{Kernel, may_use_packets};
+use portolan_net::route::Origin;
+use portolan_scan::{Figures, SOURCE_PORTS};
 use portolan_targets::{Order, OrderError};
 use std::io;
 use std::ops::Deref;
@@ -156,9 +162,17 @@ pub async fn run(
     };
     let control = Arc::new(Control::new(limits.workers));
     control.windows_ended.store(first_window, Ordering::Release);
-    let dialer = Dialer::new(Arc::clone(&options.scope), options.source.clone()).paced(plan.pace);
+    let dialer = Dialer::new(Arc::clone(&options.scope), look_source(plan)).paced(plan.pace);
     let (words_in, words) = mpsc::channel(WORDS_MAX);
-    sweep::start(options, &control, &words_in)?;
+    match plan.engine {
+        EngineChoice::Connect => {
+            sweep::start(options, &control, &words_in)?;
+        }
+        EngineChoice::Syn => {
+            let raw = raw_options(plan, limits, options)?;
+            raw_sweep::start(raw, &control, &words_in)?;
+        }
+    }
     drop(words_in);
     let max_time = plan.pace.max_time_s.map(Duration::from_secs);
     let state = State {
@@ -185,6 +199,27 @@ pub async fn run(
     state.hold(words, interrupt).await
 }
 
+/// What the raw sweep is told beside `sweep`.
+fn raw_options(plan: &Plan, limits: Limits, sweep: SweepOptions) -> io::Result<RawOptions> {
+    may_use_packets().map_err(io::Error::other)?;
+    let ephemeral = Kernel::now().ephemeral_ports;
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let (key, start) = random.split_at(16);
+    let start = start.try_into().map(u64::from_be_bytes).unwrap_or_default();
+    let block = match plan.source_port {
+        Some(first) => PortBlock::hold(first, SOURCE_PORTS, limits.ports_held),
+        None => PortBlock::find(SOURCE_PORTS, limits.ports_held, ephemeral, start),
+    };
+    Ok(RawOptions {
+        origin: Origin::of(&sweep.source).map_err(io::Error::other)?,
+        block: block.map_err(io::Error::other)?,
+        key: key.try_into().map_err(io::Error::other)?,
+        ports: plan.tcp.clone(),
+        sweep,
+    })
+}
+
 /// The run as it is told; a resumed one keeps its name, start and command.
 fn describe(request: &RunRequest) -> Result<Run, RunError> {
     let plan = &request.plan;
@@ -196,7 +231,7 @@ fn describe(request: &RunRequest) -> Result<Run, RunError> {
         command: request.command.clone(),
         seed: plan.seed,
         plan_hash,
-        engine: "connect".to_owned(),
+        engine: plan.engine.as_str().to_owned(),
         ports: plan.tcp.clone(),
         complete: false,
         notices: Vec::new(),
@@ -212,6 +247,26 @@ fn describe(request: &RunRequest) -> Result<Run, RunError> {
     })
 }
 
+/// First looks are connections: the source ports of raw packets are none for them.
+fn look_source(plan: &Plan) -> Source {
+    let source = source_of(plan);
+    match plan.engine {
+        EngineChoice::Connect => source,
+        EngineChoice::Syn => Source {
+            port: None,
+            ..source
+        },
+    }
+}
+
+fn source_of(plan: &Plan) -> Source {
+    Source {
+        address: plan.source_address,
+        port: plan.source_port,
+        interface: plan.interface.clone(),
+    }
+}
+
 /// What the workers are told, for a run from the start.
 fn sweep_options(plan: &Plan, order: Order, limits: Limits, started: Instant) -> SweepOptions {
     let wants_looks = plan.depth != Depth::Ports;
@@ -220,11 +275,7 @@ fn sweep_options(plan: &Plan, order: Order, limits: Limits, started: Instant) ->
         first_window: 0,
         decided: Arc::default(),
         scope: Arc::new(plan.scope.clone()),
-        source: Source {
-            address: plan.source_address,
-            port: plan.source_port,
-            interface: plan.interface.clone(),
-        },
+        source: source_of(plan),
         engine: sweep::engine_options(plan, limits.capacity, limits.workers),
         workers: limits.workers,
         held_max: if wants_looks { limits.held_max } else { 0 },
@@ -518,6 +569,13 @@ impl State {
                     self.notice(&sentence);
                 }
             }
+        }
+        let overruns = self.control.overruns.load(Ordering::Relaxed);
+        if overruns > 0 {
+            self.notice(&format!(
+                "{overruns} received packets found no room in the buffer of this machine; what \
+                 they may have answered was asked again, more slowly"
+            ));
         }
         let lost = self.looks.lost();
         if lost > 0 {

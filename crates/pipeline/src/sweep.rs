@@ -47,6 +47,8 @@ pub(crate) struct Control {
     pub(crate) held: AtomicU32,
     /// Windows that every worker has ended.
     pub(crate) windows_ended: AtomicU64,
+    /// Received packets that were lost for want of room.
+    pub(crate) overruns: AtomicU64,
     /// Counts by worker, refreshed with every batch.
     pub(crate) gauges: Vec<Gauge>,
 }
@@ -113,16 +115,21 @@ impl Control {
         self.gauges
             .iter()
             .map(Gauge::read)
-            .fold(Figures::default(), |sum, one| Figures {
-                probes: sum.probes.saturating_add(one.probes),
-                decided: sum.decided.saturating_add(one.decided),
-                loss: sum.loss.and(one.loss),
-            })
+            .fold(Figures::default(), merge)
+    }
+}
+
+/// The counts of two engines.
+pub(crate) fn merge(one: Figures, other: Figures) -> Figures {
+    Figures {
+        probes: one.probes.saturating_add(other.probes),
+        decided: one.decided.saturating_add(other.decided),
+        loss: one.loss.and(other.loss),
     }
 }
 
 impl Gauge {
-    fn write(&self, before: Figures, now: Figures) {
+    pub(crate) fn write(&self, before: Figures, now: Figures) {
         let loss = before.loss.and(now.loss);
         self.probes
             .store(before.probes.saturating_add(now.probes), Ordering::Relaxed);
@@ -210,7 +217,7 @@ pub(crate) fn start(
         .collect()
 }
 
-const FAULT: &str = "a thread of the scan failed, which is a fault of this program";
+pub(crate) const FAULT: &str = "a thread of the scan failed, which is a fault of this program";
 
 struct Worker {
     number: u32,
@@ -299,11 +306,7 @@ impl Worker {
         self.say(number, &mut round, self.now())?;
         let figures = engine.figures();
         self.gauge().write(*before, figures);
-        *before = Figures {
-            probes: before.probes.saturating_add(figures.probes),
-            decided: before.decided.saturating_add(figures.decided),
-            loss: before.loss.and(figures.loss),
-        };
+        *before = merge(*before, figures);
         Ok(drain_until.is_none())
     }
 

@@ -1,0 +1,71 @@
+//! Which engine probes: connections, unless raw packets are asked for
+//! (`docs/decisions/0007-raw-engine.md` says why).
+
+use crate::prepare::PrepareError;
+use portolan_model::EngineChoice;
+use portolan_net::privilege::{NoPackets, may_use_packets};
+use portolan_scan::SOURCE_PORTS;
+
+/// The engine for a scan: `wished`, or connections. With raw packets `source_port` begins a block.
+pub(crate) fn choose(
+    wished: Option<EngineChoice>,
+    source_port: Option<u16>,
+) -> Result<EngineChoice, PrepareError> {
+    decide(wished, source_port, may_use_packets)
+}
+
+fn decide(
+    wished: Option<EngineChoice>,
+    source_port: Option<u16>,
+    may_use_packets: impl FnOnce() -> Result<(), NoPackets>,
+) -> Result<EngineChoice, PrepareError> {
+    let odd = source_port.filter(|port| *port == 0 || !port.is_multiple_of(SOURCE_PORTS));
+    match (wished, odd) {
+        (Some(EngineChoice::Connect) | None, _) => Ok(EngineChoice::Connect),
+        (Some(EngineChoice::Syn), Some(port)) => Err(PrepareError::SourceBlock {
+            port,
+            near: (port - port % SOURCE_PORTS).saturating_add(SOURCE_PORTS),
+        }),
+        (Some(EngineChoice::Syn), None) => {
+            may_use_packets().map_err(PrepareError::Packets)?;
+            Ok(EngineChoice::Syn)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONNECT: Option<EngineChoice> = Some(EngineChoice::Connect);
+    const SYN: Option<EngineChoice> = Some(EngineChoice::Syn);
+
+    fn check(
+        wished: Option<EngineChoice>,
+        port: Option<u16>,
+        may: bool,
+        expected: Result<EngineChoice, &str>,
+    ) {
+        let may = || may.then_some(()).ok_or(NoPackets::NoCapability);
+        let decided = decide(wished, port, may).map_err(|error| error.to_string());
+        match (&decided, expected) {
+            (Err(said), Err(word)) => assert!(said.contains(word), "{said}"),
+            (decided, expected) => assert_eq!(decided.as_ref().ok(), expected.ok().as_ref()),
+        }
+    }
+
+    #[test]
+    fn raw_packets_are_used_where_they_are_asked_for() {
+        check(None, None, true, Ok(EngineChoice::Connect));
+        check(None, Some(61_441), false, Ok(EngineChoice::Connect));
+        check(CONNECT, None, true, Ok(EngineChoice::Connect));
+        check(SYN, Some(61_440), true, Ok(EngineChoice::Syn));
+    }
+
+    #[test]
+    fn what_was_asked_for_and_cannot_be_is_an_error() {
+        check(SYN, None, false, Err("packet sockets need the right"));
+        check(SYN, Some(61_441), true, Err("61696"));
+        check(SYN, Some(0), true, Err("256"));
+    }
+}
