@@ -312,11 +312,11 @@ pub(crate) enum Progress {
 /// How TCP is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Engine {
-    /// The best that works here
+    /// The one that is right on every path, today connect
     Auto,
     /// The system's connect: needs no privilege
     Connect,
-    /// Raw packets (not in this version)
+    /// Raw packets: need root, or the capability for them
     Syn,
 }
 

@@ -8,7 +8,7 @@ use portolan_model::Checkup;
 use portolan_net::interface::{self, Attached};
 use portolan_net::listeners;
 use portolan_net::machine::{self, Clock, DefaultRoutes, Firewall};
-use portolan_net::privilege::{self, FileLimit, Kernel, Privilege};
+use portolan_net::privilege::{self, FileLimit, Kernel, NoPackets, Privilege};
 use portolan_report::Options;
 use std::io::Write;
 use std::net::IpAddr;
@@ -51,6 +51,7 @@ pub(crate) fn run(options: &DoctorOptions, out: &mut dyn Write) -> anyhow::Resul
 #[derive(Debug)]
 struct Facts {
     privilege: Privilege,
+    packets: Result<(), NoPackets>,
     files: Option<FileLimit>,
     kernel: Kernel,
     attached: Option<Attached>,
@@ -76,6 +77,7 @@ impl Facts {
         let privilege = Privilege::now();
         Self {
             privilege,
+            packets: privilege::may_use_packets(),
             files: privilege::file_limit().ok(),
             kernel: Kernel::now(),
             attached: interface::attached().ok(),

@@ -8,7 +8,7 @@ use crate::output::{self, Output};
 use crate::status::Status;
 use crate::terminal::{Terminal, sentence, show_error, show_note};
 use anyhow::{Context as _, bail};
-use portolan_model::{Depth, Document, Event, Hosts, Pace, Plan, Preview};
+use portolan_model::{Depth, Document, EngineChoice, Event, Hosts, Pace, Plan, Preview};
 use portolan_pipeline::{
     Authority, Checkpoint, CheckpointError, Ended, Finished, RunRequest, Source, Wish,
     current_scope, prepare, preview, run as run_plan,
@@ -122,9 +122,6 @@ impl Scan<'_> {
 
     /// Everything that can be wrong is found here, before anything is sent.
     async fn ready(&self) -> anyhow::Result<Ready> {
-        if self.args.engine == Engine::Syn {
-            bail!("the syn engine is not in this version; leave --engine out, or use connect");
-        }
         if self.args.udp {
             return Err(portolan_pipeline::PrepareError::Udp.into());
         }
@@ -211,6 +208,11 @@ impl Scan<'_> {
                 retries: args.retries,
                 timeout_ms: args.timeout.0,
                 max_time_s: args.max_time.map(|time| time.seconds),
+            },
+            engine: match args.engine {
+                Engine::Auto => None,
+                Engine::Connect => Some(EngineChoice::Connect),
+                Engine::Syn => Some(EngineChoice::Syn),
             },
             depth: match args.depth {
                 DepthArg::Ports => Depth::Ports,

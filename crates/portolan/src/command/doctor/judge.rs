@@ -3,7 +3,7 @@
 use super::{Facts, StateFolder};
 use portolan_model::{Check, Verdict};
 use portolan_net::machine::{Clock, Firewall};
-use portolan_net::privilege::{FileLimit, Privilege};
+use portolan_net::privilege::{FileLimit, NoPackets, Privilege};
 use std::net::IpAddr;
 
 impl Facts {
@@ -11,6 +11,7 @@ impl Facts {
     pub(super) fn checks(&self) -> Vec<Check> {
         vec![
             self.privileges(),
+            self.raw_packets(),
             self.sandbox(),
             self.open_files(),
             self.memory(),
@@ -33,9 +34,34 @@ impl Facts {
             return ok("privileges", "root", "Nothing here needs more.");
         }
         let found = format!("user id {}", self.privilege.uid);
-        let meaning = "TCP scans work without root, by connecting. `portolan local` does not see \
+        let meaning = "TCP scans work without root. `portolan local` does not see \
                        the processes of other users, and the firewall cannot be looked at.";
         check("privileges", Verdict::Note, found, meaning).mended("sudo portolan doctor")
+    }
+
+    fn raw_packets(&self) -> Check {
+        match self.packets {
+            Ok(()) => ok(
+                "raw packets",
+                "allowed",
+                "`--engine syn` sends SYNs of its own, which is fastest. Rules in the OUTPUT chain of \
+                 this machine do not apply to them.",
+            ),
+            Err(NoPackets::NoCapability) => check(
+                "raw packets",
+                Verdict::Note,
+                "not allowed to this user",
+                "Scans connect as every program does; `--engine syn`, which is faster, needs this \
+                 right.",
+            )
+            .mended("sudo setcap cap_net_raw+ep \"$(command -v portolan)\""),
+            Err(why) => check(
+                "raw packets",
+                Verdict::Note,
+                "not possible",
+                format!("Scans connect as every program does, and not with `--engine syn`: {why}."),
+            ),
+        }
     }
 
     fn sandbox(&self) -> Check {

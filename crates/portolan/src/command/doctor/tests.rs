@@ -28,6 +28,7 @@ fn healthy() -> Facts {
             no_new_privileges: Some(false),
             seccomp: Some(false),
         },
+        packets: Ok(()),
         files: Some(FileLimit {
             before: 1_024,
             now: 1_024,
@@ -81,6 +82,13 @@ fn check(name: &str, change: impl FnOnce(&mut Facts), expected: Verdict) {
 #[test]
 fn a_healthy_machine_has_nothing_to_mend() {
     check("", |_| {}, Verdict::Ok);
+}
+
+#[test]
+fn a_machine_without_raw_packets_still_scans() {
+    for why in [NoPackets::NoCapability, NoPackets::NotSupported] {
+        check("raw packets", |it| it.packets = Err(why), Verdict::Note);
+    }
 }
 
 #[test]
