@@ -6,10 +6,12 @@ mod namespace;
 mod responder;
 mod routed;
 mod seed;
+mod tunnel;
 mod wire;
 
 pub use namespace::{LabError, Namespace, available, sweep};
 pub use responder::Responder;
 pub use routed::{Routed, RoutedAddresses};
 pub use seed::{Seed, random_ports};
+pub use tunnel::{Tunnel, TunnelAddresses};
 pub use wire::{Wire, WireAddresses};

@@ -64,6 +64,12 @@ pub enum LabError {
         /// What the last attempt came to.
         source: std::io::Error,
     },
+    /// The program between the two ends of a tunnel ended at once.
+    #[error("relay packets between two tunnel interfaces with python3: {stderr}")]
+    Relay {
+        /// Its last words.
+        stderr: String,
+    },
     /// A responder could not listen.
     #[error("listen on port {port}: {source}")]
     Listen {
@@ -161,6 +167,18 @@ impl Namespace {
         command.args(["netns", "exec", &self.name, "nft", "list", "ruleset"]);
         let output = run(&mut command, None)?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Packets that the named counter of the nftables rules of this namespace has counted; `None`
+    /// when there is no such counter.
+    pub fn counted(&self, counter: &str) -> Result<Option<u64>, LabError> {
+        let rules = self.ruleset()?;
+        let packets = rules
+            .split_once(&format!("counter {counter} {{"))
+            .and_then(|(_, rest)| rest.split_once("packets "))
+            .and_then(|(_, rest)| rest.split_whitespace().next())
+            .and_then(|packets| packets.parse().ok());
+        Ok(packets)
     }
 
     /// Removes every nftables rule of this namespace.

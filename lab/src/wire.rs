@@ -38,6 +38,9 @@ impl Wire {
         target_v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2),
     };
 
+    /// Hardware address of the target's end.
+    pub const TARGET_MAC: &str = "02-00-00-00-00-02";
+
     /// Makes two namespaces and joins them.
     pub fn create() -> Result<Self, LabError> {
         let wire = Self {
@@ -54,6 +57,8 @@ impl Wire {
                 name: "lab0",
             },
         )?;
+        let mac = Self::TARGET_MAC.replace('-', ":");
+        wire.target.ip(&["link", "set", "lab0", "address", &mac])?;
         // The first packets of a new link may be lost while the kernel brings it up, and that
         // would be measured as loss.
         wire.scanner.enter(|| {
@@ -61,6 +66,17 @@ impl Wire {
             await_answer(IpAddr::V6(addresses.target_v6))
         })??;
         Ok(wire)
+    }
+
+    /// Joins the two by a further pair, called `lab1`, and tells the addresses of the target on it.
+    pub fn join_again(&self) -> Result<(Ipv4Addr, Ipv6Addr), LabError> {
+        join(&self.scanner, &self.target, &FURTHER)?;
+        let ([_, v4], [_, v6]) = (FURTHER.v4, FURTHER.v6);
+        self.scanner.enter(|| {
+            await_answer(IpAddr::V4(v4))?;
+            await_answer(IpAddr::V6(v6))
+        })??;
+        Ok((v4, v6))
     }
 
     /// Makes packets from the scanner wait a few milliseconds, as on a real network. Without that
@@ -94,6 +110,19 @@ impl Wire {
                  type filter hook output priority 0;
                  ip protocol tcp numgen random mod 100 < {percent} drop
                  ip6 nexthdr tcp numgen random mod 100 < {percent} drop
+               }}
+             }}"
+        ))
+    }
+
+    /// Lets no more than `rate` packets a second of the scanner's through, whatever they are.
+    pub fn police(&self, rate: u32) -> Result<(), LabError> {
+        let burst = rate / 100;
+        self.target.rules(&format!(
+            "table inet police {{
+               chain input {{
+                 type filter hook input priority 0;
+                 meta l4proto tcp limit rate over {rate}/second burst {burst} packets drop
                }}
              }}"
         ))
@@ -141,6 +170,16 @@ pub(crate) struct LinkEnds {
     pub(crate) name: &'static str,
 }
 
+/// The pair of [`Wire::join_again`].
+const FURTHER: LinkEnds = LinkEnds {
+    v4: [Ipv4Addr::new(198, 18, 2, 1), Ipv4Addr::new(198, 18, 2, 2)],
+    v6: [
+        Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1),
+        Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2),
+    ],
+    name: "lab1",
+};
+
 /// Joins two namespaces by a veth pair whose ends share a /30 and a /64.
 pub(crate) fn join(one: &Namespace, other: &Namespace, ends: &LinkEnds) -> Result<(), LabError> {
     let name = ends.name;
@@ -158,12 +197,22 @@ pub(crate) fn join(one: &Namespace, other: &Namespace, ends: &LinkEnds) -> Resul
     ])?;
     let addresses = ends.v4.into_iter().zip(ends.v6);
     for (side, (v4, v6)) in [one, other].into_iter().zip(addresses) {
-        side.ip(&["addr", "add", &format!("{v4}/30"), "dev", name])?;
-        // Duplicate address detection would keep the address unusable for a second.
-        side.ip(&["addr", "add", &format!("{v6}/64"), "dev", name, "nodad"])?;
-        side.ip(&["link", "set", name, "up"])?;
+        bring_up(side, name, v4, v6)?;
     }
     Ok(())
+}
+
+/// Gives an interface its addresses, in a /30 and a /64, and brings it up.
+pub(crate) fn bring_up(
+    side: &Namespace,
+    name: &str,
+    v4: Ipv4Addr,
+    v6: Ipv6Addr,
+) -> Result<(), LabError> {
+    side.ip(&["addr", "add", &format!("{v4}/30"), "dev", name])?;
+    // Duplicate address detection would keep the address unusable for a second.
+    side.ip(&["addr", "add", &format!("{v6}/64"), "dev", name, "nodad"])?;
+    side.ip(&["link", "set", name, "up"])
 }
 
 /// Waits until something, a refusal included, comes back from an address.
