@@ -128,7 +128,8 @@ fn all_ports_of_a_host_fit_into_a_small_limit_of_open_files() {
     for limit in ["ulimit -Sn 256", "ulimit -n 64"] {
         // The hard limit stays what it is in the first case and is as low in the second.
         let command = format!(
-            "{limit}; exec {} scan {address} -p - --depth ports --format json --progress never",
+            "{limit}; exec {} scan {address} -p - --engine connect --depth ports --format json \
+             --progress never",
             path().display()
         );
         let ended = Program::of("sh").argument("-c").argument(command).run();

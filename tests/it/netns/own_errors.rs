@@ -1,7 +1,7 @@
 //! ICMP errors that this machine sends to itself: they say what happened here, and are never taken
 //! for the word of the target or of a device on the way.
 
-use super::{Network, Ruled, check_states, target};
+use super::{Engine, Network, Ruled, check_states, target};
 use crate::program::Ended;
 use crate::result::Document;
 use portolan_lab::Wire;
@@ -11,15 +11,17 @@ const ABSENT: [&str; 2] = ["198.18.4.9", "2001:db8::9"];
 
 #[test]
 fn an_absent_neighbour_is_told_by_its_name() {
-    let network = Network::new(vec![100]);
+    Engine::ALL.into_iter().for_each(check_absent);
+}
+
+fn check_absent(engine: Engine) {
+    let network = Network::new(engine, vec![100]);
     // The wire itself has no room for a third address.
     let wider = ["addr", "add", "198.18.4.1/24", "dev", "lab0"];
     network.wire.scanner.ip(&wider).unwrap();
     for address in ABSENT {
         // That nobody is there is a result: the run is not partial.
-        let ended = network.scan(&format!("{address} -p 100-110"));
-        let document = Document::of(&ended.expect_code(0));
-        assert!(document.complete(), "{address}");
+        let document = network.found(&format!("{address} -p 100-110"));
         assert!(document.hosts().is_empty(), "{address}");
         assert_eq!(document.unanswered(), [address]);
         let reasons: Vec<(&str, u64)> = document.unanswered_reasons().into_iter().collect();
@@ -29,7 +31,7 @@ fn an_absent_neighbour_is_told_by_its_name() {
 
 #[test]
 fn a_rule_that_speaks_as_if_nobody_were_there_hides_no_open_port() {
-    let network = Network::new(vec![7_777]);
+    let network = Network::new(Engine::Connect, vec![7_777]);
     let refuse = "reject with icmp type host-unreachable";
     refuse_on_the_way_out(&network, "1-500", refuse);
     for seed in 1..=3 {
@@ -57,7 +59,7 @@ fn refuse_on_the_way_out(network: &Network, ports: &str, verdict: &str) {
 
 /// Every refusal shows as this machine's, for this port alone, and makes the run partial.
 fn check_policy(address: &str, verdicts: &[&'static str]) {
-    let network = Network::new(vec![100]);
+    let network = Network::new(Engine::Connect, vec![100]);
     for verdict in verdicts {
         refuse_on_the_way_out(&network, "200", verdict);
         let ruled = Ruled {

@@ -1,6 +1,6 @@
 //! A reader of the result that stalls: the user can still end the run.
 
-use super::Network;
+use super::{Engine, Network};
 use crate::program::{Program, Running};
 use crate::result::Document;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,13 +26,13 @@ fn stall(network: &Network, program: Program, stdout: PipeWriter) -> Running {
     running
 }
 
-#[test]
-fn a_second_interrupt_quits_although_the_reader_stalls() {
-    let network = Network::new(vec![100]);
+fn check_reader(engine: Engine) {
+    let network = Network::new(engine, vec![100]);
     network.wire.route(HOSTS).unwrap();
     let (reader, stdout) = std::io::pipe().unwrap();
     let program = Program::new(&format!(
-        "scan {HOSTS} -p 100 --depth ports --format jsonl --checkpoint checkpoint"
+        "scan {HOSTS} -p 100 --engine {} --depth ports --format jsonl --checkpoint checkpoint",
+        engine.name()
     ));
     let mut running = stall(&network, program, stdout);
     running.wait_until(|it| it.path("checkpoint").exists());
@@ -51,16 +51,21 @@ fn a_second_interrupt_quits_although_the_reader_stalls() {
         assert_eq!(host["ports"][0]["state"], "open", "{host}");
     }
 }
-// tests/it/netns/stalled.rs: passes once ^C is heard while the last of the result is written.
-// 254 hosts: their events fit into the queue and not into the pipe, so the scan itself is over.
+
 #[test]
-fn a_second_interrupt_quits_although_everything_is_found() {
-    let network = Network::new(vec![100]);
+fn a_second_interrupt_quits_although_the_reader_stalls() {
+    Engine::ALL.into_iter().for_each(check_reader);
+}
+
+/// 254 hosts: their events fit into the queue and not into the pipe, so the scan itself is over.
+fn check_found(engine: Engine) {
+    let network = Network::new(engine, vec![100]);
     network.wire.route("198.18.32.0/24").unwrap();
     for format in ["jsonl", "json"] {
         let (reader, stdout) = std::io::pipe().unwrap();
         let program = Program::new(&format!(
-            "scan 198.18.32.0/24 -p 100,300-400 --depth ports --format {format}"
+            "scan 198.18.32.0/24 -p 100,300-400 --engine {} --depth ports --format {format}",
+            engine.name()
         ));
         let mut running = stall(&network, program, stdout);
         running.signal("INT");
@@ -70,4 +75,9 @@ fn a_second_interrupt_quits_although_everything_is_found() {
         assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
         drop(reader);
     }
+}
+
+#[test]
+fn a_second_interrupt_quits_although_everything_is_found() {
+    Engine::ALL.into_iter().for_each(check_found);
 }

@@ -1,19 +1,22 @@
 //! What a user without privileges gets: the same result, and the system's own words where it
 //! refuses something.
 
-use super::{Network, target};
-use crate::program::Program;
+use super::watch::{SYN, Watch, Watched};
+use super::{Engine, Network, target};
+use crate::program::{Program, path};
 use crate::result::Document;
 use portolan_lab::random_ports;
 
 #[test]
 fn an_unprivileged_user_finds_the_same() {
-    let network = Network::new(random_ports(5, 200));
+    let network = Network::new(Engine::Connect, random_ports(5, 200));
     let program = Program::unprivileged(&format!(
         "scan {} -p - --depth ports --format json --progress never --checkpoint checkpoint",
         target()
     ));
     let document = Document::of(&network.inside(program).expect_code(0));
+    // The best engine that such a user may use.
+    assert_eq!(document.0["run"]["engine"], "connect");
     assert_eq!(document.open(&target()), network.open);
     assert_eq!(document.count(&target(), "closed"), 65_535 - 200);
 }
@@ -43,4 +46,43 @@ fn check_unreadable(content: &str, arguments: &str) {
     assert!(said.contains("Permission denied"), "{arguments}: {said}");
     assert!(!said.contains("is no checkpoint"), "{arguments}: {said}");
     assert_eq!(ended.file("checkpoint"), content, "{arguments}");
+}
+
+/// Root, all of whose other rights are left.
+fn without_raw_packets(arguments: &str) -> Program {
+    Program::of("setpriv")
+        .arguments("--bounding-set=-net_raw --inh-caps=-net_raw")
+        .argument(path())
+        .arguments(arguments)
+}
+
+#[test]
+fn raw_packets_without_the_right_to_them_are_refused() {
+    let network = Network::new(Engine::Syn, vec![100]);
+    let watched = [Watched {
+        name: "syns",
+        rule: SYN,
+    }];
+    let watch = Watch::start(&network.wire.target, &watched);
+    let scan = format!("scan {} -p 100 --depth ports --format json", target());
+    let asked = format!("{scan} --engine syn");
+    for program in [Program::unprivileged(&asked), without_raw_packets(&asked)] {
+        let ended = network.inside(program).expect_code(2);
+        assert_eq!(ended.stdout, "");
+        assert!(
+            ended.stderr.to_lowercase().contains("cap_net_raw"),
+            "{}",
+            ended.stderr
+        );
+        // The next step.
+        assert!(ended.stderr.contains("setcap"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("--engine"), "{}", ended.stderr);
+    }
+    assert_eq!(watch.counted("syns"), 0);
+    // Who does not ask for them gets connections.
+    for program in [Program::unprivileged(&scan), without_raw_packets(&scan)] {
+        let document = Document::of(&network.inside(program).expect_code(0));
+        assert_eq!(document.0["run"]["engine"], "connect");
+        assert_eq!(document.open(&target()), [100]);
+    }
 }
