@@ -2,9 +2,10 @@
 //! the closed ports silently filtered, and with random loss in both directions.
 
 use super::machine::Machine;
-use super::measure::{Outcome, Usage, open_files_max};
+use super::measure::open_files_max;
 use super::peer::{Peer, Programs};
-use super::table::{Goal, Row, lines, median};
+use super::runs::{Run, row};
+use super::table::{Goal, Row, lines};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use portolan_lab::{Responder, Wire, random_ports};
@@ -66,17 +67,6 @@ struct Results {
     runs: Vec<Run>,
     rows: Vec<Row>,
     goals: Vec<Goal>,
-}
-
-/// One run.
-#[derive(Clone, Debug, Serialize)]
-struct Run {
-    peer: String,
-    #[serde(skip)]
-    settings: Peer,
-    found: usize,
-    false_open: usize,
-    usage: Usage,
 }
 
 /// Everything that a file of results holds.
@@ -210,32 +200,9 @@ impl Arena<'_> {
     }
 
     fn run(&self, peer: Peer) -> Result<Run> {
-        let address = Wire::ADDRESSES.target;
-        let subject = peer.subject(&self.programs, address, self.options.timeout_s);
-        let Outcome {
-            usage,
-            stdout,
-            stderr,
-        } = subject.measure(&self.wire.scanner)?;
-        let reported = peer.open_ports(&stdout);
-        let found = reported.intersection(&self.open).count();
-        println!(
-            "  {:<32} {:>7.2} s  {found:>3} found  {:>5} MiB  {}",
-            peer.name(),
-            usage.seconds,
-            usage.rss_max_kib / 1024,
-            if usage.timed_out { "timed out" } else { "" }
-        );
-        if found == 0 {
-            println!("{}", stderr.trim());
-        }
-        Ok(Run {
-            peer: peer.name(),
-            settings: peer,
-            found,
-            false_open: reported.len() - found,
-            usage,
-        })
+        let address = Wire::ADDRESSES.target.to_string();
+        let subject = peer.subject(&self.programs, &address, self.options.timeout_s);
+        Run::of(peer, &subject, &self.wire, &self.open)
     }
 }
 
@@ -250,25 +217,6 @@ fn best(runs: &[Run], open: usize) -> Option<Peer> {
                 .then(a.usage.seconds.total_cmp(&b.usage.seconds))
         })
         .map(|run| run.settings)
-}
-
-fn row(peer: Peer, runs: &[Run], open: usize) -> Row {
-    let own: Vec<&Run> = runs.iter().filter(|run| run.settings == peer).collect();
-    let seconds: Vec<f64> = own.iter().map(|run| run.usage.seconds).collect();
-    Row {
-        peer: peer.name(),
-        seconds: median(&seconds).unwrap_or(f64::NAN),
-        found_min: own.iter().map(|run| run.found).min().unwrap_or(0),
-        complete_runs: own.iter().filter(|run| run.found == open).count(),
-        runs: own.len(),
-        false_max: own.iter().map(|run| run.false_open).max().unwrap_or(0),
-        rss_max_kib: own
-            .iter()
-            .map(|run| run.usage.rss_max_kib)
-            .max()
-            .unwrap_or(0),
-        timed_out: own.iter().filter(|run| run.usage.timed_out).count(),
-    }
 }
 
 fn goals(condition: Condition, rows: &[Row], alone: bool) -> Vec<Goal> {
@@ -321,23 +269,8 @@ fn goals(condition: Condition, rows: &[Row], alone: bool) -> Vec<Goal> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::runs::tests::made;
     use super::*;
-
-    fn made(peer: Peer, seconds: f64, found: usize) -> Run {
-        Run {
-            peer: peer.name(),
-            settings: peer,
-            found,
-            false_open: 0,
-            usage: Usage {
-                seconds,
-                processor_seconds: seconds,
-                rss_max_kib: 1,
-                timed_out: false,
-                code: Some(0),
-            },
-        }
-    }
 
     const SMALL: Peer = Peer::RustScan { batch: 1, tries: 1 };
     const LARGE: Peer = Peer::RustScan { batch: 9, tries: 1 };

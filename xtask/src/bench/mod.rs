@@ -5,7 +5,9 @@ mod connect;
 mod machine;
 pub(crate) mod measure;
 mod peer;
+mod runs;
 mod scale;
+mod scan;
 mod table;
 
 use anyhow::{Context as _, Result};
@@ -18,6 +20,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Bench {
     /// All ports of one host without privileges: clean, silently filtered, with loss
     Connect(connect::Options),
+    /// All ports of one host with raw packets: clean, with loss, behind a policer, filtered
+    Scan(scan::Options),
     /// Memory of a run of 2^20 probes, and time and memory of a dry run over 10.0.0.0/8
     Scale,
 }
@@ -28,6 +32,7 @@ pub(crate) fn run(root: &Path, bench: Bench) -> Result<()> {
     portolan_lab::available().context("benchmarks need root, iproute2 and nftables")?;
     match bench {
         Bench::Connect(options) => connect::run(root, &options),
+        Bench::Scan(options) => scan::run(root, &options),
         Bench::Scale => scale::run(root),
     }
 }

@@ -2,10 +2,10 @@
 //! found.
 
 use super::measure::Subject;
-use crate::run::{find, output, succeed};
+use crate::run::{find, succeed};
 use anyhow::{Context as _, Result};
+use portolan_lab::Wire;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,8 +20,14 @@ const OPEN_FILES_SPARE: u64 = 2_000;
 pub(super) enum Peer {
     /// `nmap -sT -T5`.
     Nmap,
-    /// This project's program, with nothing set.
+    /// `masscan` at 100,000 packets a second, with retries or without.
+    Masscan { retries: u8 },
+    /// `nmap -sS -T4`.
+    NmapSyn,
+    /// This project's program without privilege, with nothing else set.
     Portolan,
+    /// This project's program with raw packets, with nothing else set.
+    PortolanSyn,
     /// `rustscan` with a batch size and tries.
     RustScan { batch: u32, tries: u8 },
 }
@@ -32,6 +38,8 @@ pub(super) struct Programs {
     pub(super) portolan: PathBuf,
     pub(super) nmap: PathBuf,
     pub(super) rustscan: PathBuf,
+    /// Where it is installed.
+    pub(super) masscan: Option<PathBuf>,
 }
 
 impl Programs {
@@ -58,6 +66,7 @@ impl Programs {
             portolan,
             nmap,
             rustscan,
+            masscan: find("masscan"),
         })
     }
 
@@ -65,9 +74,13 @@ impl Programs {
     pub(super) fn versions(&self) -> Result<Vec<String>> {
         [&self.portolan, &self.nmap, &self.rustscan]
             .into_iter()
+            .chain(&self.masscan)
             .map(|program| {
-                let text = output(Command::new(program).arg("--version"))?;
-                Ok(text.lines().next().unwrap_or_default().to_owned())
+                // One of them ends with an error although it answers.
+                let output = Command::new(program).arg("--version").output()?;
+                let text = String::from_utf8_lossy(&output.stdout);
+                let line = text.lines().find(|line| !line.trim().is_empty());
+                Ok(line.unwrap_or_default().to_owned())
             })
             .collect()
     }
@@ -78,7 +91,11 @@ impl Peer {
     pub(super) fn name(self) -> String {
         match self {
             Self::Nmap => "nmap -sT -T5".to_owned(),
+            Self::NmapSyn => "nmap -sS -T4".to_owned(),
+            Self::Masscan { retries: 0 } => "masscan --rate 100000".to_owned(),
+            Self::Masscan { retries } => format!("masscan --rate 100000 --retries {retries}"),
             Self::Portolan => "portolan".to_owned(),
+            Self::PortolanSyn => "portolan --engine syn".to_owned(),
             Self::RustScan { batch, tries } => format!("rustscan -b {batch} --tries {tries}"),
         }
     }
@@ -86,24 +103,39 @@ impl Peer {
     /// Soft limit of open files it starts with.
     pub(super) fn open_files(self) -> u64 {
         match self {
-            Self::Nmap | Self::Portolan => OPEN_FILES_STOCK,
+            Self::Nmap
+            | Self::NmapSyn
+            | Self::Masscan { .. }
+            | Self::Portolan
+            | Self::PortolanSyn => OPEN_FILES_STOCK,
             Self::RustScan { batch, .. } => u64::from(batch) + OPEN_FILES_SPARE,
         }
     }
 
     /// The command that asks for all ports of `address`.
-    pub(super) fn subject(self, programs: &Programs, address: Ipv4Addr, timeout_s: u64) -> Subject {
-        let address = address.to_string();
+    pub(super) fn subject(self, programs: &Programs, address: &str, timeout_s: u64) -> Subject {
+        let missing = PathBuf::from("missing");
         let (program, arguments) = match self {
             Self::Nmap => {
                 let arguments = format!("-sT -T5 -n -Pn -p- -oG - {address}");
                 (&programs.nmap, arguments)
             }
-            Self::Portolan => {
-                let arguments =
-                    format!("scan {address} -p - --depth ports --format list --progress never");
-                (&programs.portolan, arguments)
+            Self::NmapSyn => {
+                let arguments = format!("-sS -T4 -n -Pn -p- -oG - {address}");
+                (&programs.nmap, arguments)
             }
+            Self::Masscan { retries } => {
+                // It asks nobody for the hardware address of the next hop but a router.
+                let arguments = format!(
+                    "{address} -p0-65535 --rate 100000 --retries {retries} --wait 2 -oL - \
+                     --adapter lab0 --adapter-ip {} --router-mac {}",
+                    Wire::ADDRESSES.scanner,
+                    Wire::TARGET_MAC,
+                );
+                (programs.masscan.as_ref().unwrap_or(&missing), arguments)
+            }
+            Self::Portolan => (&programs.portolan, own_arguments(address, "connect")),
+            Self::PortolanSyn => (&programs.portolan, own_arguments(address, "syn")),
             Self::RustScan { batch, tries } => {
                 let arguments = format!(
                     "-a {address} -r 1-65535 -b {batch} --tries {tries} --scan-order random \
@@ -124,11 +156,22 @@ impl Peer {
     /// Ports that its output calls open.
     pub(super) fn open_ports(self, stdout: &str) -> BTreeSet<u16> {
         match self {
-            Self::Nmap => nmap_ports(stdout),
-            Self::Portolan => stdout.lines().filter_map(last_number).collect(),
+            Self::Nmap | Self::NmapSyn => nmap_ports(stdout),
+            Self::Masscan { .. } => stdout.lines().filter_map(masscan_port).collect(),
+            Self::Portolan | Self::PortolanSyn => stdout.lines().filter_map(last_number).collect(),
             Self::RustScan { .. } => rustscan_ports(stdout),
         }
     }
+}
+
+fn own_arguments(address: &str, engine: &str) -> String {
+    format!("scan {address} -p - --engine {engine} --depth ports --format list --progress never")
+}
+
+/// `open tcp 22 198.18.0.2 1700000000`
+fn masscan_port(line: &str) -> Option<u16> {
+    let mut words = line.strip_prefix("open tcp ")?.split_whitespace();
+    words.next()?.parse().ok()
 }
 
 /// `Host: 198.18.0.2 ()  Ports: 22/open/tcp//ssh///, 80/open/tcp//http///  Ignored State: …`
@@ -183,5 +226,8 @@ mod tests {
             &[22, 80],
         );
         check_ports(Peer::Portolan, "nothing open\n", &[]);
+        let masscan = Peer::Masscan { retries: 0 };
+        let lines = "#masscan\nopen tcp 22 198.18.0.2 1700000000\n# end\n";
+        check_ports(masscan, lines, &[22]);
     }
 }

@@ -120,7 +120,7 @@ fn measure(shape: &Shape, wire: &Wire, subject: impl Fn(&str) -> Subject) -> Res
     let folder = tempfile::tempdir()?;
     let everything = folder.path().join("everything.json");
     let ended = subject(&format!(
-        "scan {} -p {} --depth ports --format list --progress never -o {}",
+        "scan {} -p {} --engine connect --depth ports --format list --progress never -o {}",
         shape.targets,
         shape.ports,
         everything.display()
