@@ -44,15 +44,14 @@ impl Facts {
             Ok(()) => ok(
                 "raw packets",
                 "allowed",
-                "`--engine syn` sends SYNs of its own, which is fastest. Rules in the OUTPUT chain of \
-                 this machine do not apply to them.",
+                "`--engine syn` sends SYNs of its own. Rules in the OUTPUT chain of this machine do \
+                 not apply to them.",
             ),
             Err(NoPackets::NoCapability) => check(
                 "raw packets",
                 Verdict::Note,
                 "not allowed to this user",
-                "Scans connect as every program does; `--engine syn`, which is faster, needs this \
-                 right.",
+                "Scans connect as every program does; `--engine syn` needs this right.",
             )
             .mended("sudo setcap cap_net_raw+ep \"$(command -v portolan)\""),
             Err(why) => check(
