@@ -142,6 +142,9 @@ pub enum Reason {
     LocalLimit,
     /// A local rule forbade the packet (firewall on this machine, EPERM or EACCES).
     LocalPolicy,
+    /// The host answered at first and then, for whatever reason, nothing more: what it would have
+    /// said of this port is not known.
+    WentSilent,
     /// The run's time was over before the port was decided.
     TimeLimit,
     /// The run was interrupted before the port was decided.
@@ -159,6 +162,7 @@ impl Reason {
             | Self::NoRoute
             | Self::LocalLimit
             | Self::LocalPolicy
+            | Self::WentSilent
             | Self::TimeLimit
             | Self::Interrupted => State::NotTested,
         }
@@ -192,6 +196,7 @@ impl fmt::Display for Reason {
             Self::NoRoute => f.pad("no route"),
             Self::LocalLimit => f.pad("local limit"),
             Self::LocalPolicy => f.pad("local policy"),
+            Self::WentSilent => f.pad("went silent"),
             Self::TimeLimit => f.pad("time limit"),
             Self::Interrupted => f.pad("interrupted"),
         }
@@ -235,6 +240,7 @@ impl FromStr for Reason {
             "no route" => Self::NoRoute,
             "local limit" => Self::LocalLimit,
             "local policy" => Self::LocalPolicy,
+            "went silent" => Self::WentSilent,
             "time limit" => Self::TimeLimit,
             "interrupted" => Self::Interrupted,
             _ => {
@@ -293,6 +299,7 @@ mod tests {
             Reason::NoRoute,
             Reason::LocalLimit,
             Reason::LocalPolicy,
+            Reason::WentSilent,
             Reason::TimeLimit,
             Reason::Interrupted,
         ];

@@ -60,6 +60,8 @@ pub(crate) struct SavedCounts {
     pub(crate) open: u64,
     pub(crate) silent: u64,
     pub(crate) silent_probes_min: u8,
+    #[serde(default)]
+    pub(crate) missed_millionths: Option<u64>,
     pub(crate) duration_s: f64,
 }
 

@@ -60,6 +60,7 @@ impl Meter {
             open: loss.open,
             silent: loss.silent,
             silent_probes_min: loss.silent_probes_min,
+            missed_millionths: loss.missed_millionths,
             duration_s: self.counts.duration_s + elapsed.as_secs_f64(),
         }
     }

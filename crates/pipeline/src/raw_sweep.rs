@@ -4,7 +4,7 @@
 //! ([`crate::ways`]), and what becomes of a find.
 
 use crate::sweep::{Control, FAULT, Find, SweepOptions, Word, merge};
-use crate::ways::{Clock, Line, Way, Ways};
+use crate::ways::{Clock, Line, Way, Ways, answer_of};
 use portolan_model::{Endpoint, Moment, PortSet, Reason};
 use portolan_net::port_block::PortBlock;
 use portolan_net::raw::ring;
@@ -28,6 +28,8 @@ const BATCH_WAIT: Duration = Duration::from_millis(40);
 const PROBES: usize = 64;
 /// Frames taken from one interface at once.
 const FRAMES: usize = 4_096;
+/// Answers of neighbours among them that are looked at.
+const NEIGHBOURS: usize = 256;
 /// Time between two looks at the counters of the kernel.
 const COUNTERS_EVERY: Duration = Duration::from_millis(50);
 /// A shorter wait is none.
@@ -133,7 +135,7 @@ impl Worker {
             .filter_map(|host| window.address(host))
             .collect();
         let control = Arc::clone(&self.control);
-        let reached = ways.to(&addresses, || !control.drain.load(Ordering::Relaxed))?;
+        let mut reached = ways.to(&addresses, || !control.drain.load(Ordering::Relaxed))?;
         let positions = u32::try_from(window.len()).unwrap_or(u32::MAX);
         let decided = Arc::clone(&self.options.sweep.decided);
         let is_first = number == self.options.sweep.first_window;
@@ -150,8 +152,9 @@ impl Worker {
         let options = self.engine_options();
         let mut engine = SynEngine::new(lookup, positions, addresses, &self.options.ports, options);
         for (host, way) in (0..).zip(&reached) {
-            if let Err(reason) = way {
-                engine.handle_unreachable(host, *reason);
+            match way {
+                Ok(way) => engine.handle_path(host, way.path),
+                Err(reason) => engine.handle_unreachable(host, *reason),
             }
         }
         let mut round = Round {
@@ -171,10 +174,16 @@ impl Worker {
             if drain_until.is_some_and(|moment| moment <= now) {
                 break;
             }
-            self.hear(&mut engine, ways)?;
+            self.hear(&mut engine, ways, &mut reached)?;
             self.count_overruns(&mut engine, ways, &mut round);
             engine.handle_timeout(self.now());
             self.take_verdicts(number, &mut engine, &mut round)?;
+            while let Some(host) = engine.poll_silent() {
+                let host = usize::try_from(host).unwrap_or(usize::MAX);
+                if let Some(Ok(way)) = reached.get(host) {
+                    ways.ask_again(*way);
+                }
+            }
             if self.send(&mut engine, ways, &reached, &mut round)? == 0 {
                 self.wait(&mut engine, ways)?;
             }
@@ -204,6 +213,7 @@ impl Worker {
         &self,
         engine: &mut SynEngine<L>,
         ways: &mut Ways,
+        reached: &mut [Result<Way, Reason>],
     ) -> io::Result<()> {
         let clock = Clock {
             kernel: SystemTime::now()
@@ -211,14 +221,28 @@ impl Worker {
                 .map_err(io::Error::other)?,
             run: self.options.sweep.started.elapsed(),
         };
-        for line in &mut ways.lines {
+        let mut answers = Vec::new();
+        for (number, line) in ways.lines.iter_mut().enumerate() {
             let link_type = line.link_type;
             line.ring.drain(FRAMES, |frame| {
                 // What is malformed answers nothing.
-                if let Ok(packet) = parse(frame.bytes, link_type) {
-                    engine.handle_packet(Line::moment(frame.at, clock), &packet);
+                let Ok(packet) = parse(frame.bytes, link_type) else {
+                    return;
+                };
+                engine.handle_packet(Line::moment(frame.at, clock), &packet);
+                if answers.len() < NEIGHBOURS
+                    && let Some(answer) = answer_of(&packet)
+                {
+                    answers.push((number, answer));
                 }
             });
+        }
+        let mut is_new = false;
+        for (line, answer) in answers {
+            is_new |= ways.learn(line, answer);
+        }
+        if is_new {
+            ways.lead_anew(reached);
         }
         Ok(())
     }

@@ -632,6 +632,7 @@ impl SavedCounts {
                 open: self.open,
                 silent: self.silent,
                 silent_probes_min: self.silent_probes_min,
+                missed_millionths: self.missed_millionths,
             },
         }
     }

@@ -17,9 +17,10 @@ pub(crate) enum Stop {
     TimeLimit,
 }
 
-/// Reasons on this machine for which a port goes untested. Ports that miss for one of them make a
-/// run partial.
-pub(crate) const LOCAL_REASONS: [Reason; 5] = [
+/// Reasons for which a port goes untested although its host may be there. Ports that miss for one
+/// of them make a run partial.
+pub(crate) const LOCAL_REASONS: [Reason; 6] = [
+    Reason::WentSilent,
     Reason::NoRoute,
     Reason::LocalPolicy,
     Reason::LocalLimit,
@@ -66,6 +67,10 @@ pub(crate) fn notice_of(reason: Reason, count: u64) -> Option<String> {
         Reason::LocalLimit => {
             "because this machine ran out of descriptors, ports or buffers; `portolan doctor` \
              tells which"
+        }
+        Reason::WentSilent => {
+            "because their hosts, or the way to them, stopped answering during the scan; scan \
+             them again, with a lower --rate if it happens again"
         }
         _ => return None,
     };

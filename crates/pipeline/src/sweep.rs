@@ -63,6 +63,8 @@ pub(crate) struct Gauge {
     open: AtomicU64,
     silent: AtomicU64,
     silent_probes_min: AtomicU64,
+    /// One more than the number; 0: there is none.
+    missed_millionths: AtomicU64,
 }
 
 /// What the workers are told.
@@ -143,6 +145,8 @@ impl Gauge {
         self.silent.store(loss.silent, Ordering::Relaxed);
         self.silent_probes_min
             .store(u64::from(loss.silent_probes_min), Ordering::Relaxed);
+        let missed = loss.missed_millionths.map_or(0, |it| it.saturating_add(1));
+        self.missed_millionths.store(missed, Ordering::Relaxed);
     }
 
     fn read(&self) -> Figures {
@@ -156,6 +160,7 @@ impl Gauge {
                 open: load(&self.open),
                 silent: load(&self.silent),
                 silent_probes_min: u8::try_from(load(&self.silent_probes_min)).unwrap_or(u8::MAX),
+                missed_millionths: load(&self.missed_millionths).checked_sub(1),
             },
         }
     }
@@ -408,6 +413,7 @@ impl Worker {
             open: AtomicU64::new(0),
             silent: AtomicU64::new(0),
             silent_probes_min: AtomicU64::new(0),
+            missed_millionths: AtomicU64::new(0),
         };
         let at = usize::try_from(self.number).unwrap_or(usize::MAX);
         self.control.gauges.get(at).unwrap_or(&SPARE)

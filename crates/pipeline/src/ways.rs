@@ -8,6 +8,7 @@ use portolan_net::neighbours;
 use portolan_net::raw::ring::{self, Ring};
 use portolan_net::raw::transmit::Transmitter;
 use portolan_net::route::{Origin, Route, RouteError, RouteKind, Routes};
+use portolan_scan::Path;
 use portolan_wire::arp::{Arp, ArpRequest};
 use portolan_wire::ndp::NeighbourSolicitation;
 use portolan_wire::{Framing, LinkType, Mac, Packet, SynTemplate, parse};
@@ -37,6 +38,10 @@ pub(crate) struct Way {
     /// Among the templates of the line.
     template: usize,
     next_hop: Option<Mac>,
+    /// Whose hardware address that is.
+    neighbour: Option<IpAddr>,
+    /// What the engine paces together.
+    pub(crate) path: Path,
 }
 
 /// The ways of a scan.
@@ -53,6 +58,8 @@ pub(crate) struct Ways {
     links: HashMap<u32, Link>,
     /// Hardware addresses by interface and address.
     macs: HashMap<(u32, IpAddr), Mac>,
+    /// Neighbours that were asked for again because their hosts went silent.
+    asked_again: HashSet<(u32, IpAddr)>,
 }
 
 /// Where packets for a host go first.
@@ -105,6 +112,7 @@ impl Ways {
             known: BTreeMap::new(),
             links: HashMap::new(),
             macs: HashMap::new(),
+            asked_again: HashSet::new(),
         })
     }
 
@@ -123,7 +131,58 @@ impl Ways {
         let distinct: BTreeSet<Hop> = hops.iter().flatten().copied().collect();
         self.open_lines(&distinct)?;
         self.ask_neighbours(&distinct, go_on)?;
-        Ok(hops.into_iter().map(|hop| self.way(&hop?)).collect())
+        let paths = Paths::of(&distinct);
+        let way = |hop: Result<Hop, Reason>| {
+            let hop = hop?;
+            self.way(&hop, paths.number(&hop))
+        };
+        Ok(hops.into_iter().map(way).collect())
+    }
+
+    /// Asks again for the hardware address that a way leads to: it may be another by now.
+    pub(crate) fn ask_again(&mut self, way: Way) {
+        let Some(line) = self.lines.get(way.line) else {
+            return;
+        };
+        let (Some(neighbour), Some((source, _))) =
+            (way.neighbour, line.templates.get(way.template))
+        else {
+            return;
+        };
+        let hop = Hop {
+            interface: line.link.index,
+            source: *source,
+            neighbour: way.neighbour,
+            is_gateway: way.path.is_routed,
+        };
+        if self.asked_again.len() < MACS_MAX {
+            self.asked_again.insert((hop.interface, neighbour));
+        }
+        self.ask(&hop);
+        if let Some(line) = self.lines.get_mut(way.line) {
+            // One that is not sent is sent when the host is told of again.
+            let _ = line.transmitter.flush();
+        }
+    }
+
+    /// Takes the hardware address of a neighbour that was asked for again. Answers whether it is
+    /// another than before: then [`Ways::lead_anew`] has to be called.
+    pub(crate) fn learn(&mut self, line: usize, (address, mac): (IpAddr, Mac)) -> bool {
+        let interface = self.lines.get(line).map_or(0, |line| line.link.index);
+        let key = (interface, address);
+        self.asked_again.contains(&key) && self.macs.insert(key, mac) != Some(mac)
+    }
+
+    /// Leads ways to the hardware addresses that are known now.
+    pub(crate) fn lead_anew(&self, ways: &mut [Result<Way, Reason>]) {
+        for way in ways.iter_mut().flatten() {
+            let line = self.lines.get(way.line);
+            if let (Some(neighbour), Some(line)) = (way.neighbour, line)
+                && let Some(mac) = self.macs.get(&(line.link.index, neighbour))
+            {
+                way.next_hop = Some(*mac);
+            }
+        }
     }
 
     /// Writes the SYN that `syn` describes into `out`, for a host reached by `way`; its length.
@@ -225,7 +284,7 @@ impl Ways {
         Ok(())
     }
 
-    fn way(&self, hop: &Hop) -> Result<Way, Reason> {
+    fn way(&self, hop: &Hop, path: Path) -> Result<Way, Reason> {
         let mut lines = self.lines.iter();
         let line = lines
             .position(|it| it.link.index == hop.interface)
@@ -251,6 +310,8 @@ impl Ways {
             line,
             template: template.ok_or(Reason::NoRoute)?,
             next_hop,
+            neighbour: hop.neighbour,
+            path,
         })
     }
 
@@ -360,19 +421,8 @@ impl Ways {
                 let (link_type, interface) = (line.link_type, line.link.index);
                 let macs = &mut self.macs;
                 heard += line.ring.drain(FRAMES, |frame| {
-                    let learnt = match parse(frame.bytes, link_type) {
-                        Ok(Packet::Arp(Arp {
-                            operation: ARP_REPLY,
-                            sender,
-                            sender_mac,
-                            ..
-                        })) => Some((IpAddr::V4(sender), sender_mac)),
-                        Ok(Packet::NeighbourAdvertisement(said)) => {
-                            said.mac.map(|mac| (IpAddr::V6(said.target), mac))
-                        }
-                        _ => None,
-                    };
-                    if let Some((address, mac)) = learnt {
+                    let packet = parse(frame.bytes, link_type);
+                    if let Some((address, mac)) = packet.ok().as_ref().and_then(answer_of) {
                         macs.insert((interface, address), mac);
                     }
                 });
@@ -385,6 +435,43 @@ impl Ways {
             }
             ring::wait(self.lines.iter().map(|it| &it.ring), left)?;
         }
+    }
+}
+
+/// The hardware address that an answer of a neighbour tells.
+pub(crate) fn answer_of(packet: &Packet<'_>) -> Option<(IpAddr, Mac)> {
+    match packet {
+        Packet::Arp(Arp {
+            operation: ARP_REPLY,
+            sender,
+            sender_mac,
+            ..
+        }) => Some((IpAddr::V4(*sender), *sender_mac)),
+        Packet::NeighbourAdvertisement(said) => said.mac.map(|mac| (IpAddr::V6(said.target), mac)),
+        _ => None,
+    }
+}
+
+/// What hosts share of their ways: a gateway, or else the segment.
+struct Paths(Vec<(u32, Option<IpAddr>)>);
+
+impl Paths {
+    fn of(hops: &BTreeSet<Hop>) -> Self {
+        let keys: BTreeSet<_> = hops.iter().map(Self::key).collect();
+        Self(keys.into_iter().collect())
+    }
+
+    /// Paths beyond what can be numbered share the last number.
+    fn number(&self, hop: &Hop) -> Path {
+        let at = self.0.binary_search(&Self::key(hop)).unwrap_or(0);
+        Path {
+            number: u16::try_from(at).unwrap_or(u16::MAX),
+            is_routed: hop.is_gateway,
+        }
+    }
+
+    fn key(hop: &Hop) -> (u32, Option<IpAddr>) {
+        (hop.interface, hop.neighbour.filter(|_| hop.is_gateway))
     }
 }
 

@@ -14,9 +14,10 @@ mod pace;
 mod room;
 mod rtt;
 mod syn;
+mod usual;
 
 pub use dial::{Dial, DialId, ProbeTarget, Reply, Verdict};
 pub use engine::{Engine, Figures};
 pub use loss::Loss;
 pub use options::{EngineOptions, Patience};
-pub use syn::{SOURCE_PORTS, Strays, SynEngine, SynOptions, SynProbe};
+pub use syn::{Path, SOURCE_PORTS, Strays, SynEngine, SynOptions, SynProbe};

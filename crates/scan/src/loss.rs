@@ -15,6 +15,9 @@ pub struct Loss {
     pub silent: u64,
     /// Fewest probes that a silent port got, over all silent ports; 0 while there are none.
     pub silent_probes_min: u8,
+    /// Open ports that are expected to be missed, in millionths, where the engine has worked it
+    /// out by hosts and passes; [`Loss::estimate`] takes it in place of its own.
+    pub missed_millionths: Option<u64>,
 }
 
 /// What a host is known for.
@@ -54,6 +57,10 @@ impl Loss {
                 (0, probes) | (probes, 0) => probes,
                 (a, b) => a.min(b),
             },
+            missed_millionths: match (self.missed_millionths, other.missed_millionths) {
+                (Some(a), Some(b)) => Some(a.saturating_add(b)),
+                (known, None) | (None, known) => known,
+            },
         }
     }
 
@@ -73,6 +80,8 @@ impl Loss {
         };
         let missed = if self.silent == 0 {
             0.0
+        } else if let Some(millionths) = self.missed_millionths {
+            (as_f64(millionths) / 1e6).min(as_f64(self.silent))
         } else {
             let (lost, answered) = (as_f64(self.lost) + 1.0, as_f64(self.answered) + 1.0);
             let all_lost = (lost / (lost + answered)).powi(i32::from(self.silent_probes_min));
@@ -83,20 +92,6 @@ impl Loss {
             loss: Some(loss),
             missed: Some(missed),
         }
-    }
-
-    /// Passes after which at most `missed_max` of `count` ports are expected to be silent by loss
-    /// alone. The loss is taken as in [`Loss::estimate`].
-    pub(crate) fn passes(&self, count: u64, missed_max: f64) -> u8 {
-        let (lost, answered) = (as_f64(self.lost) + 1.0, as_f64(self.answered) + 1.0);
-        let share = lost / (lost + answered);
-        let mut all_lost = share;
-        let mut passes = 1_u8;
-        while as_f64(count) * all_lost / (1.0 - all_lost) > missed_max && passes < PROBES_MAX {
-            all_lost *= share;
-            passes += 1;
-        }
-        passes
     }
 
     /// How many probes a silent port gets.
@@ -194,6 +189,7 @@ mod tests {
                 open: 200,
                 silent: 50,
                 silent_probes_min: probes,
+                missed_millionths: None,
             };
             loss.estimate().missed.unwrap()
         };

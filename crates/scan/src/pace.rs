@@ -1,5 +1,6 @@
 //! How many attempts may be under way to one host, and how fast attempts may begin.
 
+use crate::usual::{Change, Sample, Usual};
 use portolan_model::Moment;
 use std::time::Duration;
 
@@ -38,13 +39,6 @@ enum Growth {
     Doubling,
     /// The limit of the host is near.
     Small,
-}
-
-/// Answers and probes of past cohorts, older ones counting less.
-#[derive(Clone, Copy, Debug)]
-struct Usual {
-    answered: f32,
-    begun: f32,
 }
 
 /// Names the cohort of a first probe.
@@ -87,8 +81,6 @@ const RATE_MIN: f32 = 50.0;
 const RATE_MAX: f32 = 200_000.0;
 /// Falls in a row that slowing down did not help: the host itself has changed.
 const FALLS_MAX: u8 = 8;
-/// Probes after which past cohorts count half.
-const USUAL_MAX: f32 = 4_096.0;
 
 impl Window {
     pub(crate) const fn new() -> Self {
@@ -123,7 +115,7 @@ impl Window {
 
     /// Whether most first probes are answered.
     pub(crate) fn mostly_answers(&self) -> bool {
-        self.usual.begun > 0.0 && self.usual.share() > 0.5
+        self.usual.is_known() && self.usual.share() > 0.5
     }
 
     /// The host answered for the first time. What began before says nothing of the pace.
@@ -176,7 +168,7 @@ impl Window {
         let stretch = std::mem::replace(&mut self.repeats, Stretch::EMPTY);
         let share = as_f32(stretch.answered) / as_f32(stretch.ended);
         let usual = self.usual.share();
-        let lossy = self.usual.begun > 0.0 && usual < 0.8 && share > (0.4 * usual).max(0.05);
+        let lossy = self.usual.is_known() && usual < 0.8 && share > (0.4 * usual).max(0.05);
         if lossy && !self.tried_slower {
             self.tried_slower = true;
             self.rate = Some((self.answered_rate * 0.9).clamp(RATE_MIN, RATE_MAX));
@@ -184,18 +176,6 @@ impl Window {
             self.usual = Usual::UNKNOWN;
             self.forget_under_way();
         }
-    }
-
-    /// This machine could not take in the answers to what was sent last: half of the pace is
-    /// enough.
-    pub(crate) fn slow_for_receiver(&mut self) {
-        let rate = self
-            .rate
-            .unwrap_or(RATE_MAX)
-            .min(self.answered_rate.max(RATE_START));
-        self.rate = Some((rate / 2.0).clamp(RATE_MIN, RATE_MAX));
-        self.growth = Growth::Small;
-        self.forget_under_way();
     }
 
     /// The cohort of this name; `None` once it counts no more.
@@ -223,7 +203,7 @@ impl Window {
             return;
         }
         self.answered_rate = cohort.rate() * as_f32(cohort.answered) / as_f32(cohort.begun);
-        match self.usual.compare(&cohort) {
+        match self.usual.compare(cohort.sample()) {
             Change::Fall if self.falls < FALLS_MAX => {
                 self.falls += 1;
                 self.slow_down(&cohort);
@@ -233,14 +213,14 @@ impl Window {
             Change::None => {}
         }
         self.falls = 0;
-        self.usual.add(&cohort);
+        self.usual.add(cohort.sample());
         self.grow();
     }
 
     fn slow_down(&mut self, cohort: &Cohort) {
         // What was answered, as a part of what is usually answered, is the part of the pace that
         // the host can stand. A little less lets what is usual be seen again.
-        let part = as_f32(cohort.answered) / self.usual.expected(cohort).max(1.0);
+        let part = as_f32(cohort.answered) / self.usual.expected(as_f32(cohort.begun)).max(1.0);
         let rate = cohort.rate().min(self.rate.unwrap_or(RATE_MAX)) * part * 0.9;
         self.rate = Some(rate.clamp(RATE_MIN, RATE_MAX));
         self.growth = Growth::Small;
@@ -266,66 +246,6 @@ impl Window {
     }
 }
 
-/// How a cohort compares with what is usual, beyond what chance explains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    Fall,
-    None,
-    Rise,
-}
-
-impl Usual {
-    const UNKNOWN: Self = Self {
-        answered: 0.0,
-        begun: 0.0,
-    };
-
-    fn share(self) -> f32 {
-        self.answered / self.begun.max(1.0)
-    }
-
-    fn expected(self, cohort: &Cohort) -> f32 {
-        self.share() * as_f32(cohort.begun)
-    }
-
-    fn compare(self, cohort: &Cohort) -> Change {
-        if self.begun < 1.0 {
-            return Change::None;
-        }
-        let (answered, expected) = (as_f32(cohort.answered), self.expected(cohort));
-        let chance = self.chance(cohort);
-        if answered < expected - chance && answered < 0.9 * expected {
-            Change::Fall
-        } else if answered > expected + chance && answered > 1.1 * expected {
-            Change::Rise
-        } else {
-            Change::None
-        }
-    }
-
-    /// Four standard deviations of what chance makes of a cohort's answers: of a binomial count,
-    /// and of the share that it is compared with.
-    fn chance(self, cohort: &Cohort) -> f32 {
-        let own = self.expected(cohort) * (1.0 - self.share()).max(0.0) + 1.0;
-        4.0 * (own * (1.0 + as_f32(cohort.begun) / self.begun.max(1.0))).sqrt()
-    }
-
-    /// Takes a cohort in, unless it is so far below that the pace may be the cause: small losses
-    /// that come with each step up would add up to a large one that counts as usual.
-    fn add(&mut self, cohort: &Cohort) {
-        let (answered, expected) = (as_f32(cohort.answered), self.expected(cohort));
-        if answered < 0.95 * expected && answered < expected - self.chance(cohort) / 2.0 {
-            return;
-        }
-        self.answered += as_f32(cohort.answered);
-        self.begun += as_f32(cohort.begun);
-        if self.begun > USUAL_MAX {
-            self.answered /= 2.0;
-            self.begun /= 2.0;
-        }
-    }
-}
-
 impl CohortId {
     const fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
@@ -342,6 +262,13 @@ impl Cohort {
             begun: 0,
             ended: 0,
             answered: 0,
+        }
+    }
+
+    const fn sample(&self) -> Sample {
+        Sample {
+            asked: as_f32(self.begun),
+            answered: as_f32(self.answered),
         }
     }
 

@@ -16,7 +16,7 @@ pub(crate) struct Ledger {
 }
 
 /// One port of one host, as the ledger counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Pair {
     pub(crate) host: u32,
     pub(crate) port: u16,
@@ -42,6 +42,11 @@ impl Ledger {
             places,
             ports: ports.len(),
         }
+    }
+
+    /// The address of a host.
+    pub(crate) fn address(&self, host: u32) -> Option<IpAddr> {
+        self.addresses.get(width(host)).copied()
     }
 
     /// Where a probe to `pair` goes; `None` for a host that is none of the window.

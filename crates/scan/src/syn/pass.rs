@@ -9,9 +9,8 @@ pub(crate) struct Passes {
     positions: u32,
     /// Of the pass under way, counted from 0.
     number: u8,
-    /// Passes so far that lost no answer by a fault of this machine.
-    proven: u8,
-    disturbed: bool,
+    /// Whether all of the pass under way was sent, and what shows its losses was asked for.
+    closing: bool,
     cursor: u32,
     /// What the pass under way goes over; `None`: every position.
     list: Option<Vec<u32>>,
@@ -31,8 +30,7 @@ impl Passes {
         Self {
             positions,
             number: 0,
-            proven: 0,
-            disturbed: false,
+            closing: false,
             cursor: 0,
             list: None,
             // All are asked in the first.
@@ -51,16 +49,16 @@ impl Passes {
         self.number
     }
 
-    /// Passes that silence is proven by, the one under way included.
-    pub(crate) fn proven(&self) -> u8 {
-        self.proven.saturating_add(u8::from(!self.disturbed))
-    }
-
     /// The next position of the pass under way.
     pub(crate) fn next_position(&mut self) -> Option<u32> {
         let position = self.at(self.cursor)?;
         self.cursor += 1;
         Some(position)
+    }
+
+    /// Takes back the position that was given last.
+    pub(crate) fn put_back(&mut self) {
+        self.cursor = self.cursor.saturating_sub(1);
     }
 
     /// Whether the pass under way has no further position.
@@ -88,14 +86,18 @@ impl Passes {
         self.last_sent
     }
 
-    /// Answers were lost by a fault of this machine.
-    pub(crate) fn disturb(&mut self) {
-        self.disturbed = true;
+    /// Whether [`Passes::close`] was called in the pass under way.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// The pass under way is about to end.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
     }
 
     pub(crate) fn begin_next(&mut self) {
-        self.proven = self.proven();
-        self.disturbed = false;
+        self.closing = false;
         self.number = self.number.saturating_add(1);
         self.cursor = 0;
         self.list = self.asked.take();

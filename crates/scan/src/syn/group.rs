@@ -1,0 +1,673 @@
+//! What shares one limit: a host, a network, or a whole path. Each group has a pace of its own,
+//! finds out by what is answered whether that pace loses anything, and notices when nothing is
+//! answered any more.
+//!
+//! The order of probes is random, so the share of first probes that are answered is the same at any
+//! time, unless the pace itself costs answers. Where most ports are silent that share says little:
+//! there, and once ports are asked again, ports that are known to answer are checked now and then.
+
+use super::cohort::{Cohort, Kind, as_f32};
+use super::evidence::Evidence;
+use super::ledger::Pair;
+use super::trip::RoundTrip;
+use crate::usual::{Change, Sample, Usual};
+use portolan_model::Moment;
+use std::time::Duration;
+
+/// One group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) evidence: Evidence,
+    pub(crate) trip: RoundTrip,
+    pub(crate) life: Life,
+    known: Vec<Known>,
+    next_known: usize,
+    since_check: u32,
+    /// A check takes the next place in the schedule.
+    pub(crate) check_is_next: bool,
+    /// Spreads the checks: evenly spaced they could fall in step with whatever else is periodic,
+    /// and be lost more often than others, or less.
+    jitter: u32,
+    pace: Pace,
+    firsts: Usual,
+    checks: Usual,
+    open: Cohort,
+    /// The one before, while its silence is not believed.
+    ending: Option<Cohort>,
+    /// Probes of earlier epochs are not judged: they were sent at another pace.
+    from_epoch: u64,
+    falls: u8,
+    /// The shortest round trip of a check, in microseconds.
+    shortest_us: u32,
+    /// Answers to the last cohorts, as a part of what is usual.
+    recent: f32,
+    /// Whether parts of it are slowed down on their own, which changes the mixture of its probes:
+    /// what is expected of each is then what its part usually answers.
+    is_mixed: bool,
+}
+
+/// How fast probes to the group are sent.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// The first probe of all.
+    first: Option<Moment>,
+    /// Probes a second, once something was answered.
+    rate: Option<f32>,
+    growth: Growth,
+    /// The scheduled moment of the next probe.
+    next: Moment,
+    /// The rate and its growth before the falls of late.
+    before: (f32, Growth),
+    /// The part that was answered at the last fall.
+    part: f32,
+    /// What the group stood when it was last too fast.
+    knee: f32,
+}
+
+/// How the pace grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Growth {
+    /// Nothing was ever too fast.
+    Doubling,
+    /// The limit is near.
+    Small,
+}
+
+/// Whether the group still answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Life {
+    /// The last answer.
+    pub(crate) heard: Moment,
+    /// Checks lost since.
+    pub(crate) lost: u32,
+    /// Since when nothing but checks is sent.
+    pub(crate) silent_since: Option<Moment>,
+    /// The next check while it is silent.
+    pub(crate) next_check: Moment,
+    /// When the way to it was asked for.
+    way_asked: Moment,
+    /// It was silent for so long that nothing more is asked.
+    pub(crate) is_gone: bool,
+}
+
+/// A port that answers.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    pair: Pair,
+    is_open: bool,
+    /// When it was checked, and in which epoch it was asked last.
+    checked: Moment,
+    epoch: u64,
+}
+
+/// Probes a second at the start …
+const SILENT_START: f64 = 4_000.0;
+/// … doubled in this time while nothing was answered …
+const SILENT_DOUBLING_S: f64 = 0.1;
+/// … up to this.
+const SILENT_MAX: f64 = 200_000.0;
+/// Probes a second to a group that has just answered for the first time.
+const RATE_START: f32 = 4_000.0;
+/// No group is slowed down below this.
+const RATE_MIN: f32 = 50.0;
+/// More is not asked for.
+const RATE_MAX: f32 = 16_000_000.0;
+/// Fewest probes that are judged together.
+const COHORT_MIN: u32 = 64;
+/// A cohort covers this part of a second.
+const COHORT_S: f32 = 0.05;
+/// The same until something was too fast.
+const COHORT_DOUBLING_S: f32 = 0.01;
+/// No cohort has more probes.
+const COHORT_MAX: f32 = 16_384.0;
+/// Answers that have to be expected of a cohort before it is judged.
+const EXPECTED_MIN: f32 = 8.0;
+/// Probes that a pace must have been used for, as a part of what it allows, to be raised.
+const USED: f32 = 0.6;
+/// Falls in a row after which it is not the pace that loses answers.
+const FALLS_MAX: u8 = 3;
+/// Near to what it last stood the group may lose answers for the pace.
+const KNEE_NEAR: f32 = 0.85;
+/// This near to what the group last stood the pace grows carefully.
+const NEAR: f32 = 0.1;
+/// How much the newest cohort counts among the last.
+const RECENT: f32 = 0.4;
+/// While more is lost on the whole way, its parts are not given a faster pace.
+const RECENT_LOSS: f32 = 0.15;
+/// No fall slows down to less than this part.
+const FALL_MOST: f32 = 0.2;
+/// Slowing down has changed something when so much more is answered than before.
+const GAIN: f32 = 1.3;
+/// How far behind schedule probes may be made up for.
+const CATCH_UP: Duration = Duration::from_millis(5);
+/// Ports that are known to answer and kept for checks.
+const KNOWN_MAX: usize = 16;
+/// Time between two checks of the same open port: each of them is half a connection.
+const CHECK_OPEN_EVERY: Duration = Duration::from_millis(25);
+/// Checks of the answers of a group: one for so many probes, and not more a second.
+const CHECK_EVERY: (u32, u32) = (8, 64);
+const CHECKS_A_SECOND: f32 = 1_024.0;
+/// Checks of a group that is silent.
+const CHECK_SILENT_EVERY: Duration = Duration::from_millis(50);
+/// Lost checks in a row after which a group counts as silent, in no less than this time.
+const SILENT_CHECKS: u32 = 8;
+const SILENT_AFTER: Duration = Duration::from_millis(300);
+/// First probes without any answer, where so many were expected, are silence as well.
+const SILENT_EXPECTED: f32 = 24.0;
+/// Of checks, before any was made: nearly all are answered.
+const CHECKS_ASSUMED: Usual = Usual::assumed(16.0, 0.98);
+/// Answers that come so much later than the fastest show a queue that fills: four times as long,
+/// and this.
+const QUEUE_US: u64 = 5_000;
+impl Group {
+    /// A group that nothing is known of.
+    pub(crate) const fn new() -> Self {
+        Self {
+            is_mixed: false,
+            recent: 1.0,
+            evidence: Evidence::EMPTY,
+            trip: RoundTrip::UNKNOWN,
+            life: Life {
+                heard: Moment::START,
+                lost: 0,
+                silent_since: None,
+                next_check: Moment::START,
+                way_asked: Moment::START,
+                is_gone: false,
+            },
+            known: Vec::new(),
+            next_known: 0,
+            since_check: 0,
+            check_is_next: false,
+            jitter: 1,
+            pace: Pace {
+                first: None,
+                rate: None,
+                growth: Growth::Doubling,
+                next: Moment::START,
+                before: (0.0, Growth::Doubling),
+                part: 0.0,
+                knee: 0.0,
+            },
+            firsts: Usual::UNKNOWN,
+            checks: CHECKS_ASSUMED,
+            open: Cohort::new(),
+            ending: None,
+            from_epoch: 0,
+            falls: 0,
+            shortest_us: 0,
+        }
+    }
+
+    /// Parts of the group have paces of their own.
+    pub(crate) const fn mix(&mut self) {
+        self.is_mixed = true;
+    }
+
+    /// When the next probe to the group may be sent; earlier than now: at once. Nothing may be sent
+    /// while it is silent.
+    pub(crate) fn next(&self) -> Moment {
+        if self.life.silent_since.is_some() {
+            Moment::NEVER
+        } else {
+            self.pace.next
+        }
+    }
+
+    /// Takes the next place in the schedule, and tells when it is.
+    pub(crate) fn reserve(&mut self, now: Moment) -> Moment {
+        let earliest = Moment::after_start(now.elapsed().saturating_sub(CATCH_UP));
+        let turn = self.pace.next.max(earliest);
+        let first = *self.pace.first.get_or_insert(now);
+        let rate = self.pace.rate.map_or_else(
+            || {
+                let doublings = now.since(first).as_secs_f64() / SILENT_DOUBLING_S;
+                (SILENT_START * doublings.exp2()).min(SILENT_MAX)
+            },
+            f64::from,
+        );
+        self.pace.next = turn + Duration::from_secs_f64(1.0 / rate);
+        turn
+    }
+
+    /// The share of first probes that is usually answered; `None`: it is not known.
+    pub(crate) fn share(&self) -> Option<f32> {
+        self.firsts.is_known().then(|| self.firsts.share())
+    }
+
+    /// A probe is sent in epoch `epoch`, to a host with this `share` of answers. Answers when a
+    /// cohort that it ended is to be judged.
+    pub(crate) fn sent(
+        &mut self,
+        now: Moment,
+        epoch: u64,
+        kind: Kind,
+        share: Option<f32>,
+    ) -> Option<Moment> {
+        self.since_check = self.since_check.saturating_add(1);
+        let is_silent = self.life.silent_since.is_some();
+        if epoch < self.from_epoch || self.pace.rate.is_none() || is_silent {
+            return None;
+        }
+        let closed = self.close_cohort(epoch);
+        let usual = self.firsts.share();
+        let cohort = &mut self.open;
+        if cohort.sent == 0 {
+            (cohort.first, cohort.first_epoch) = (now, epoch);
+        }
+        (cohort.last, cohort.last_epoch) = (now, epoch);
+        cohort.sent += 1;
+        match kind {
+            Kind::First => {
+                cohort.firsts += 1;
+                cohort.expected += share.unwrap_or(usual);
+            }
+            Kind::Check => cohort.checks += 1,
+            Kind::Repeat => {}
+        }
+        closed
+    }
+
+    /// A probe of epoch `epoch` did not leave this machine.
+    pub(crate) fn withdrawn(&mut self, epoch: u64, kind: Kind) {
+        if let Some(cohort) = self.cohort_of(epoch) {
+            cohort.sent = cohort.sent.saturating_sub(1);
+            match kind {
+                Kind::First => cohort.firsts = cohort.firsts.saturating_sub(1),
+                Kind::Check => cohort.checks = cohort.checks.saturating_sub(1),
+                Kind::Repeat => {}
+            }
+        }
+    }
+
+    /// Something of the group answered, whatever it was. Answers whether it was silent until now.
+    pub(crate) fn heard(&mut self, now: Moment, newest_epoch: u64) -> bool {
+        self.life.heard = now;
+        self.life.lost = 0;
+        if self.pace.rate.is_none() {
+            self.pace.rate = Some(RATE_START);
+            self.from_epoch = newest_epoch.saturating_add(1);
+        }
+        if self.life.silent_since.take().is_none() {
+            return false;
+        }
+        // Whatever made it silent may have been the pace; more likely it was something else.
+        let (rate, growth) = if self.falls > 0 {
+            self.pace.before
+        } else {
+            (self.pace.rate.unwrap_or(RATE_START), self.pace.growth)
+        };
+        self.falls = 0;
+        self.slow_to(rate / 2.0, newest_epoch);
+        self.pace.growth = growth;
+        self.pace.next = now;
+        true
+    }
+
+    /// A probe of epoch `epoch` was answered, a check after `trip`. Answers whether the cohort it
+    /// belongs to can be judged now.
+    pub(crate) fn answered(&mut self, epoch: u64, kind: Kind, trip: Option<Duration>) -> bool {
+        if let (Kind::Check, Some(trip)) = (kind, trip) {
+            let us = u32::try_from(trip.as_micros()).unwrap_or(u32::MAX).max(1);
+            self.shortest_us = match self.shortest_us {
+                0 => us,
+                shortest => shortest.min(us),
+            };
+        }
+        let Some(cohort) = self.cohort_of(epoch) else {
+            return false;
+        };
+        match kind {
+            Kind::First => cohort.firsts_answered += 1,
+            Kind::Check => {
+                cohort.checks_answered += 1;
+                let us = trip.map_or(0, |trip| u64::try_from(trip.as_micros()).unwrap_or(0));
+                cohort.trips_us = cohort.trips_us.saturating_add(us);
+            }
+            Kind::Repeat => {}
+        }
+        self.ending.is_some_and(|it| it.is_answered())
+    }
+
+    /// A port of the group is known to answer; it did so to a probe of epoch `epoch`.
+    pub(crate) fn know(&mut self, pair: Pair, is_open: bool, epoch: u64) {
+        let known = Known {
+            pair,
+            is_open,
+            checked: Moment::START,
+            epoch,
+        };
+        if self.known.len() < KNOWN_MAX {
+            self.known.push(known);
+            return;
+        }
+        // A closed port costs the host least. One that answered lately is likely to do so again.
+        self.next_known = (self.next_known + 1) % KNOWN_MAX;
+        let replaced = if is_open {
+            self.known.get_mut(self.next_known).filter(|it| it.is_open)
+        } else {
+            let open = self.known.iter().position(|it| it.is_open);
+            self.known.get_mut(open.unwrap_or(self.next_known))
+        };
+        if let Some(place) = replaced {
+            *place = known;
+        }
+    }
+
+    /// Whether a port that is known to answer is to be checked now.
+    pub(crate) fn wants_check(&self, is_first_pass: bool) -> bool {
+        let mostly_answers = self.firsts.is_known() && self.firsts.share() > 0.5;
+        let undecided = !self.firsts.is_known() && self.open.sent < 4 * COHORT_MIN;
+        if self.known.is_empty() || is_first_pass && (mostly_answers || undecided) {
+            return false;
+        }
+        let (least, most) = CHECK_EVERY;
+        let every = (self.cohort_length() / 8).clamp(least, most);
+        let rate = self.pace.rate.unwrap_or(RATE_START);
+        let every = every.max(whole(rate / CHECKS_A_SECOND));
+        self.since_check >= every / 2 + self.jitter % every
+    }
+
+    /// When the cohort that waits for it is to be judged.
+    pub(crate) fn judgement_due(&self) -> Option<Moment> {
+        let ending = self.ending?;
+        Some(ending.last + self.trip.wait_for_pace())
+    }
+
+    /// A port of the group that is known to answer.
+    pub(crate) fn first_known(&self) -> Option<Pair> {
+        self.known.first().map(|known| known.pair)
+    }
+
+    /// Whether the group has a port to check.
+    pub(crate) fn has_known(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// The port to check next in epoch `epoch` (counted on, where that is to begin), among those
+    /// that `may` be.
+    pub(crate) fn next_check(
+        &mut self,
+        now: Moment,
+        epoch: u64,
+        may: impl Fn(Pair) -> bool,
+    ) -> Option<Pair> {
+        for _ in 0..self.known.len() {
+            self.next_known = (self.next_known + 1) % self.known.len();
+            let known = self.known.get_mut(self.next_known)?;
+            let is_early = known.is_open
+                && known.checked > Moment::START
+                && now.since(known.checked) < CHECK_OPEN_EVERY;
+            // From the same source port it would be no further question.
+            if !is_early && known.epoch != epoch && may(known.pair) {
+                (known.checked, known.epoch) = (now, epoch);
+                return Some(known.pair);
+            }
+        }
+        None
+    }
+
+    /// A check was lost. Answers whether the group has become silent by it.
+    pub(crate) fn check_lost(&mut self, now: Moment, sent: Moment) -> bool {
+        if self.life.heard > sent || self.life.is_gone {
+            return false;
+        }
+        self.life.lost = self.life.lost.saturating_add(1);
+        let long = SILENT_AFTER + self.trip.wait_for_pace();
+        let is_silent = self.life.silent_since.is_none()
+            && self.life.lost >= SILENT_CHECKS
+            && now.since(self.life.heard) >= long;
+        if is_silent {
+            self.fall_silent(now);
+        }
+        is_silent
+    }
+
+    /// Judges the cohort before the one under way, if it is time. Of what is usually answered the
+    /// part `around` is answered on the whole way: what is lost there is not the group's own.
+    /// Answers whether the group has become silent.
+    pub(crate) fn judge(&mut self, now: Moment, newest_epoch: u64, around: f32) -> bool {
+        let wait = self.trip.wait_for_pace();
+        let is_due = |it: &mut Cohort| it.is_answered() || it.last + wait <= now;
+        let Some(cohort) = self.ending.take_if(is_due) else {
+            return false;
+        };
+        let (expected, chance) = self.expected(&cohort);
+        let answered = as_f32(cohort.checks_answered)
+            + self.share().map_or(0.0, |_| as_f32(cohort.firsts_answered));
+        if answered < 1.0
+            && expected >= SILENT_EXPECTED
+            && self.life.heard < cohort.first
+            && !self.life.is_gone
+        {
+            self.fall_silent(now);
+            return true;
+        }
+        if expected >= EXPECTED_MIN {
+            let part = (answered / expected).min(1.0);
+            self.recent += (part - self.recent) * RECENT;
+        }
+        let expected = expected * around;
+        if answered < expected - chance && answered < 0.9 * expected {
+            // The fewer answers were expected, the less is known of how much is too fast.
+            let part = (answered + chance / 4.0) / expected.max(1.0);
+            self.fall(&cohort, part.min(1.0), newest_epoch);
+            return false;
+        }
+        self.falls = 0;
+        // What is lost near the limit of the pace is no part of what is usual.
+        let is_near = self.pace.knee > 0.0 && cohort.rate() > KNEE_NEAR * self.pace.knee;
+        if !is_near || answered >= expected {
+            self.learn(&cohort, around);
+        }
+        if around > 1.0 - RECENT_LOSS && answered >= expected - chance / 3.0 {
+            self.grow(&cohort, newest_epoch);
+        }
+        false
+    }
+
+    /// Answers to the last cohorts, as a part of what is usual: 1 where nothing is lost.
+    pub(crate) const fn recent(&self) -> f32 {
+        self.recent
+    }
+
+    /// What is sent next has nothing to do with what was sent before.
+    pub(crate) fn begin(&mut self, newest_epoch: u64) {
+        self.ending = None;
+        self.open = Cohort::new();
+        self.from_epoch = newest_epoch.saturating_add(1);
+    }
+
+    /// This machine could not take in the answers to what was sent last: half of the pace is
+    /// enough.
+    pub(crate) fn slow_for_receiver(&mut self, newest_epoch: u64) {
+        let used = if self.open.sent >= COHORT_MIN {
+            self.open.rate()
+        } else {
+            RATE_START
+        };
+        let rate = self
+            .pace
+            .rate
+            .unwrap_or(RATE_START)
+            .min(used.max(RATE_START));
+        self.slow_to(rate / 2.0, newest_epoch);
+    }
+
+    fn fall_silent(&mut self, now: Moment) {
+        self.life.silent_since = Some(now);
+        self.life.next_check = now;
+        self.ending = None;
+        self.open = Cohort::new();
+    }
+
+    /// A check of the group is under way or soon will be.
+    pub(crate) const fn check_asked(&mut self) {
+        self.since_check = 0;
+        // Xorshift: never zero, and no two in a row alike.
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 17;
+        self.jitter ^= self.jitter << 5;
+    }
+
+    /// The next check of a silent group is due at [`Life::next_check`]; puts it off by one.
+    pub(crate) fn put_off_check(&mut self, now: Moment) {
+        self.life.next_check = now + CHECK_SILENT_EVERY;
+    }
+
+    /// Ends the cohort under way before a probe of epoch `epoch`, if it is long enough.
+    fn close_cohort(&mut self, epoch: u64) -> Option<Moment> {
+        let cohort = &self.open;
+        if self.ending.is_some() || epoch == cohort.last_epoch || cohort.sent < self.cohort_length()
+        {
+            return None;
+        }
+        let (expected, _) = self.expected(cohort);
+        let learns = !self.firsts.is_known() && cohort.firsts > 0;
+        // Where too few answers are to be expected it goes on, until there are checks enough.
+        if expected < EXPECTED_MIN && !learns {
+            return None;
+        }
+        let closed = std::mem::replace(&mut self.open, Cohort::new());
+        self.ending = Some(closed);
+        Some(closed.last + self.trip.wait_for_pace())
+    }
+
+    /// Answers that a cohort usually has, and how many fewer may be chance.
+    fn expected(&self, cohort: &Cohort) -> (f32, f32) {
+        let (firsts, checks) = (cohort.firsts(), cohort.checks());
+        let of_firsts = if firsts < 1.0 || !self.firsts.is_known() {
+            (0.0, 0.0)
+        } else if self.is_mixed {
+            let expected = cohort.expected;
+            let own = expected * (1.0 - expected / firsts).max(0.0) + 1.0;
+            (expected, 2.0 * own)
+        } else {
+            (self.firsts.expected(firsts), self.firsts.variance(firsts))
+        };
+        let of_checks = if checks < 1.0 {
+            (0.0, 0.0)
+        } else {
+            let expected = self.checks.expected(checks);
+            let own = expected * (1.0 - self.checks.share()).max(0.01) + 0.3;
+            (
+                expected,
+                own * (1.0 + checks / self.checks.asked().max(1.0)),
+            )
+        };
+        // Four standard deviations of the first probes, of which there are many, and three of the
+        // checks, which are few.
+        let chance = (16.0 * of_firsts.1 + 9.0 * of_checks.1).sqrt();
+        (of_firsts.0 + of_checks.0, chance)
+    }
+
+    /// Probes that are judged together.
+    fn cohort_length(&self) -> u32 {
+        let seconds = match self.pace.growth {
+            Growth::Doubling => COHORT_DOUBLING_S,
+            Growth::Small => COHORT_S,
+        };
+        let rate = self.pace.rate.unwrap_or(RATE_START);
+        whole((rate * seconds).min(COHORT_MAX)).max(COHORT_MIN)
+    }
+
+    fn cohort_of(&mut self, epoch: u64) -> Option<&mut Cohort> {
+        if let Some(ending) = &mut self.ending
+            && ending.covers(epoch)
+        {
+            return Some(ending);
+        }
+        Some(&mut self.open).filter(|it| it.covers(epoch))
+    }
+
+    /// What was answered, as a part of what is usually answered, is the part of the pace that the
+    /// group can stand. A little less lets what is usual be seen again. When slowing down several
+    /// times changed nothing, the loss has another cause, and counts as usual from then on.
+    fn fall(&mut self, cohort: &Cohort, part: f32, newest_epoch: u64) {
+        let allowed = self.pace.rate.unwrap_or(RATE_START);
+        if self.falls == 0 {
+            self.pace.before = (cohort.rate(), self.pace.growth);
+            self.falls = 1;
+        } else if part < self.pace.part * GAIN {
+            self.falls += 1;
+        }
+        self.pace.part = part;
+        if self.falls > FALLS_MAX {
+            self.falls = 0;
+            self.firsts = Usual::UNKNOWN;
+            self.checks = Usual::UNKNOWN;
+            self.learn(cohort, 1.0);
+            self.pace.knee = 0.0;
+            let rate = self.pace.before.0 / 2.0;
+            self.slow_to(rate.max(cohort.rate()), newest_epoch);
+            return;
+        }
+        let rate = cohort.rate().min(allowed);
+        self.pace.knee = rate * part;
+        // It may be that nothing is answered for a while, which has nothing to do with the pace.
+        self.slow_to(rate * (part * 0.9).max(FALL_MOST), newest_epoch);
+    }
+
+    fn slow_to(&mut self, rate: f32, newest_epoch: u64) {
+        self.pace.rate = Some(rate.clamp(RATE_MIN, RATE_MAX));
+        self.pace.growth = Growth::Small;
+        self.begin(newest_epoch);
+    }
+
+    /// What is lost on the whole way is no part of what the group usually answers.
+    fn learn(&mut self, cohort: &Cohort, around: f32) {
+        let restored = |answered: u32, asked: f32| (as_f32(answered) / around.max(0.1)).min(asked);
+        let firsts = Sample {
+            asked: cohort.firsts(),
+            answered: restored(cohort.firsts_answered, cohort.firsts()),
+        };
+        if self.firsts.compare(firsts) == Change::Rise {
+            self.firsts = Usual::UNKNOWN;
+        }
+        self.firsts.add(firsts);
+        self.checks.add(Sample {
+            asked: cohort.checks(),
+            answered: restored(cohort.checks_answered, cohort.checks()),
+        });
+    }
+
+    /// A pace that was not used is not known to be too slow.
+    fn grow(&mut self, cohort: &Cohort, newest_epoch: u64) {
+        let Some(rate) = self.pace.rate else { return };
+        let mean_us = cohort
+            .trips_us
+            .checked_div(u64::from(cohort.checks_answered))
+            .unwrap_or(0);
+        let shortest_us = u64::from(self.shortest_us);
+        if mean_us > 8 * shortest_us + 4 * QUEUE_US {
+            self.slow_to(cohort.rate().min(rate) * 0.9, newest_epoch);
+        } else if mean_us <= 4 * shortest_us + QUEUE_US && cohort.rate() >= USED * rate {
+            let factor = match self.pace.growth {
+                Growth::Doubling => 2.0,
+                Growth::Small if (rate / self.pace.knee - 1.0).abs() < NEAR => 1.02,
+                Growth::Small => 1.08,
+            };
+            self.pace.rate = Some((rate * factor).min(RATE_MAX));
+        }
+    }
+}
+
+impl Life {
+    /// Whether the way to the group is to be asked for now, which is once in `every`.
+    pub(crate) fn asks_way(&mut self, now: Moment, every: Duration) -> bool {
+        let asks = self.way_asked == Moment::START || now.since(self.way_asked) >= every;
+        if asks {
+            self.way_asked = now;
+        }
+        asks
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates and lengths are positive and far below 2^32"
+)]
+const fn whole(value: f32) -> u32 {
+    value as u32
+}
