@@ -1,27 +1,41 @@
-//! Which engine probes: connections, unless raw packets are asked for
-//! (`docs/decisions/0007-raw-engine.md` says why).
+//! Which engine probes: raw packets where they may be sent, and connections elsewhere.
 
 use crate::prepare::PrepareError;
 use portolan_model::EngineChoice;
-use portolan_net::privilege::{NoPackets, may_use_packets};
+use portolan_net::privilege::{NoPackets, file_limit, may_use_packets};
 use portolan_scan::SOURCE_PORTS;
 
-/// The engine for a scan: `wished`, or connections. With raw packets `source_port` begins a block.
+/// Open files that raw packets need, to hold the ports that they come from beside everything else.
+const FILES_MIN: u64 = 512;
+
+/// The engine for a scan: `wished`, or raw packets where this process may use them, and connections
+/// elsewhere. With raw packets `source_port` begins a block.
 pub(crate) fn choose(
     wished: Option<EngineChoice>,
     source_port: Option<u16>,
 ) -> Result<EngineChoice, PrepareError> {
-    decide(wished, source_port, may_use_packets)
+    // Where the limit cannot be read, what it is shows when files are opened.
+    let files = file_limit().map_or(u64::MAX, |limit| limit.hard);
+    decide(wished, source_port, files, may_use_packets)
 }
 
 fn decide(
     wished: Option<EngineChoice>,
     source_port: Option<u16>,
+    files: u64,
     may_use_packets: impl FnOnce() -> Result<(), NoPackets>,
 ) -> Result<EngineChoice, PrepareError> {
     let odd = source_port.filter(|port| *port == 0 || !port.is_multiple_of(SOURCE_PORTS));
     match (wished, odd) {
-        (Some(EngineChoice::Connect) | None, _) => Ok(EngineChoice::Connect),
+        (Some(EngineChoice::Connect), _) => Ok(EngineChoice::Connect),
+        (None, odd) => {
+            let may = odd.is_none() && files >= FILES_MIN && may_use_packets().is_ok();
+            Ok(if may {
+                EngineChoice::Syn
+            } else {
+                EngineChoice::Connect
+            })
+        }
         (Some(EngineChoice::Syn), Some(port)) => Err(PrepareError::SourceBlock {
             port,
             near: (port - port % SOURCE_PORTS).saturating_add(SOURCE_PORTS),
@@ -47,7 +61,7 @@ mod tests {
         expected: Result<EngineChoice, &str>,
     ) {
         let may = || may.then_some(()).ok_or(NoPackets::NoCapability);
-        let decided = decide(wished, port, may).map_err(|error| error.to_string());
+        let decided = decide(wished, port, 1_024, may).map_err(|error| error.to_string());
         match (&decided, expected) {
             (Err(said), Err(word)) => assert!(said.contains(word), "{said}"),
             (decided, expected) => assert_eq!(decided.as_ref().ok(), expected.ok().as_ref()),
@@ -55,9 +69,18 @@ mod tests {
     }
 
     #[test]
-    fn raw_packets_are_used_where_they_are_asked_for() {
-        check(None, None, true, Ok(EngineChoice::Connect));
-        check(None, Some(61_441), false, Ok(EngineChoice::Connect));
+    fn few_open_files_leave_connections() {
+        let decided = |wished| decide(wished, None, FILES_MIN - 1, || Ok(())).ok();
+        assert_eq!(decided(None), CONNECT);
+        assert_eq!(decided(SYN), SYN);
+    }
+
+    #[test]
+    fn raw_packets_are_used_where_they_may_be() {
+        check(None, None, true, Ok(EngineChoice::Syn));
+        check(None, None, false, Ok(EngineChoice::Connect));
+        check(None, Some(61_440), true, Ok(EngineChoice::Syn));
+        check(None, Some(61_441), true, Ok(EngineChoice::Connect));
         check(CONNECT, None, true, Ok(EngineChoice::Connect));
         check(SYN, Some(61_440), true, Ok(EngineChoice::Syn));
     }

@@ -312,7 +312,7 @@ pub(crate) enum Progress {
 /// How TCP is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Engine {
-    /// The one that is right on every path, today connect
+    /// syn where it may be used, else connect
     Auto,
     /// The system's connect: needs no privilege
     Connect,

@@ -44,21 +44,22 @@ impl Facts {
             Ok(()) => ok(
                 "raw packets",
                 "allowed",
-                "`--engine syn` sends SYNs of its own. Rules in the OUTPUT chain of this machine do \
-                 not apply to them.",
+                "Scans send SYNs of their own. Rules in the OUTPUT chain of this machine do not \
+                 apply to them; with `--engine connect` they do.",
             ),
             Err(NoPackets::NoCapability) => check(
                 "raw packets",
                 Verdict::Note,
                 "not allowed to this user",
-                "Scans connect as every program does; `--engine syn` needs this right.",
+                "Scans connect as every program does. SYNs of their own are faster, and need this \
+                 right.",
             )
             .mended("sudo setcap cap_net_raw+ep \"$(command -v portolan)\""),
             Err(why) => check(
                 "raw packets",
                 Verdict::Note,
                 "not possible",
-                format!("Scans connect as every program does, and not with `--engine syn`: {why}."),
+                format!("Scans connect as every program does, and send no SYNs of their own: {why}."),
             ),
         }
     }
