@@ -142,6 +142,8 @@ pub enum Reason {
     LocalLimit,
     /// A local rule forbade the packet (firewall on this machine, EPERM or EACCES).
     LocalPolicy,
+    /// The host says open for whatever port it is asked, so that its word proves nothing.
+    AnswersEverything,
     /// The host answered at first and then, for whatever reason, nothing more: what it would have
     /// said of this port is not known.
     WentSilent,
@@ -162,6 +164,7 @@ impl Reason {
             | Self::NoRoute
             | Self::LocalLimit
             | Self::LocalPolicy
+            | Self::AnswersEverything
             | Self::WentSilent
             | Self::TimeLimit
             | Self::Interrupted => State::NotTested,
@@ -196,6 +199,7 @@ impl fmt::Display for Reason {
             Self::NoRoute => f.pad("no route"),
             Self::LocalLimit => f.pad("local limit"),
             Self::LocalPolicy => f.pad("local policy"),
+            Self::AnswersEverything => f.pad("answers everything"),
             Self::WentSilent => f.pad("went silent"),
             Self::TimeLimit => f.pad("time limit"),
             Self::Interrupted => f.pad("interrupted"),
@@ -240,6 +244,7 @@ impl FromStr for Reason {
             "no route" => Self::NoRoute,
             "local limit" => Self::LocalLimit,
             "local policy" => Self::LocalPolicy,
+            "answers everything" => Self::AnswersEverything,
             "went silent" => Self::WentSilent,
             "time limit" => Self::TimeLimit,
             "interrupted" => Self::Interrupted,
@@ -299,6 +304,7 @@ mod tests {
             Reason::NoRoute,
             Reason::LocalLimit,
             Reason::LocalPolicy,
+            Reason::AnswersEverything,
             Reason::WentSilent,
             Reason::TimeLimit,
             Reason::Interrupted,

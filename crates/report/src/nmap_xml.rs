@@ -320,6 +320,7 @@ fn reason(reason: Reason, run: &Run) -> &'static str {
         Reason::NoRoute => "no-route",
         Reason::LocalLimit => "local-limit",
         Reason::LocalPolicy => "local-policy",
+        Reason::AnswersEverything => "answers-everything",
         Reason::WentSilent => "went-silent",
         Reason::TimeLimit => "time-limit",
         Reason::Interrupted => "interrupted",

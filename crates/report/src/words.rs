@@ -236,6 +236,7 @@ pub(crate) fn reason_sentence(reason: Reason) -> String {
         Reason::NoRoute => "This machine has no route to it".to_owned(),
         Reason::LocalLimit => "This machine ran out of sockets or buffers".to_owned(),
         Reason::LocalPolicy => "A rule of this machine forbade the packet".to_owned(),
+        Reason::AnswersEverything => "The host says open for every port it is asked".to_owned(),
         Reason::WentSilent => "The host stopped answering before this was known".to_owned(),
         Reason::TimeLimit => "The time of the run was over".to_owned(),
         Reason::Interrupted => "The run was interrupted".to_owned(),

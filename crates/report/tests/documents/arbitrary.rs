@@ -69,6 +69,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::NoRoute,
         Reason::LocalLimit,
         Reason::LocalPolicy,
+        Reason::AnswersEverything,
         Reason::WentSilent,
         Reason::TimeLimit,
         Reason::Interrupted,

@@ -15,6 +15,10 @@ pub(crate) struct Host {
     pub(crate) asked: u32,
     /// Ports that were answered for.
     pub(crate) answered: u32,
+    /// Ports that were found open.
+    pub(crate) open: u32,
+    /// It says open for whatever port it is asked.
+    pub(crate) answers_everything: bool,
     /// Passes in which it was asked.
     pub(crate) passes: u8,
     pub(crate) trip: RoundTrip,

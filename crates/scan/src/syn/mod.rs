@@ -109,6 +109,8 @@ pub struct SynEngine<L> {
     networks: HashMap<(u32, IpAddr), u32>,
     /// Whether each host has a group of its own.
     has_own: bool,
+    /// Ports that each host is asked.
+    ports_each: u32,
     epochs: Epochs,
     passes: Passes,
     speed: Speed,
@@ -140,6 +142,8 @@ pub struct SynEngine<L> {
     slowest: Duration,
     /// Passes that lost answers on this machine, a bit for each.
     disturbed: u32,
+    /// Ports that are asked even of hosts that answer everything.
+    telling: PortSet,
     draining: bool,
 }
 
@@ -191,7 +195,8 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
     ) -> Self {
         let hosts = vec![Host::default(); addresses.len()];
         let count = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
-        let has_own = count > 1 && positions.checked_div(count) >= Some(OWN_PORTS_MIN);
+        let ports_each = positions.checked_div(count).unwrap_or(0);
+        let has_own = count > 1 && ports_each >= OWN_PORTS_MIN;
         let mut engine = Self {
             lookup,
             options,
@@ -203,6 +208,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             ways: Vec::new(),
             networks: HashMap::new(),
             has_own,
+            ports_each,
             epochs: Epochs::new(options.first_port),
             passes: Passes::new(positions),
             speed: Speed::new(options.rate),
@@ -223,6 +229,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             strays: Strays::default(),
             slowest: Duration::ZERO,
             disturbed: 0,
+            telling: PortSet::default(),
             draining: false,
         };
         engine.ensure_path(Path {
@@ -244,6 +251,12 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             host.path = u32::from(path.number);
             host.network = network;
         }
+    }
+
+    /// Says before the first probe which ports are asked even of a host that says open for whatever
+    /// port it is asked: of the others nothing would be learnt.
+    pub fn handle_telling(&mut self, ports: PortSet) {
+        self.telling = ports;
     }
 
     /// Says before the first probe that no packet can reach `host`, and why.
@@ -428,6 +441,17 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             rtt,
             connection: None,
         });
+    }
+
+    /// Whether asking `pair` would tell nothing; then it is decided.
+    fn tells_nothing(&mut self, pair: Pair) -> bool {
+        let host = self.hosts.get(index(pair.host));
+        let nothing =
+            host.is_some_and(|host| host.answers_everything) && !self.telling.contains(pair.port);
+        if nothing && !self.ledger.is_decided(pair) {
+            self.decide(pair, Reason::AnswersEverything, 0, None);
+        }
+        nothing
     }
 
     /// Positions without a verdict.

@@ -191,7 +191,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
                     self.waiting.keep(host, turn);
                 }
                 let pair = Pair { host, port };
-                if !self.ledger.is_decided(pair) {
+                if !self.ledger.is_decided(pair) && !self.tells_nothing(pair) {
                     return Some((pair, self.kind()));
                 }
             }
@@ -228,6 +228,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
                 };
                 if !self.is_down(pair.host)
                     && !self.ledger.is_decided(pair)
+                    && !self.tells_nothing(pair)
                     && self.is_due(pair, now)
                 {
                     return Some(pair);
@@ -256,7 +257,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
                 self.passes.put_back();
                 return None;
             }
-            if !self.wants(pair) {
+            if !self.wants(pair) || self.tells_nothing(pair) {
                 continue;
             }
             self.passes.asks(position);

@@ -339,3 +339,24 @@ fn icmp_errors_that_come_now_and_then_are_no_reason_to_slow_down() {
     assert_eq!(outcome.count(State::Open), 201);
     assert!(outcome.seconds < 2.0, "{} s", outcome.seconds);
 }
+
+#[test]
+fn a_host_that_says_open_for_everything_is_not_asked_everything() {
+    let mut network = Network::of(|_, _| Fate::Accept);
+    let mut engine = engine(1, 65_536, options());
+    engine.handle_telling(PortSet::range(440, 449));
+    let outcome = drive(engine, &mut network);
+    assert_eq!(outcome.verdicts.len(), 65_536);
+    assert!(outcome.probes < 2_000, "{}", outcome.probes);
+    let open = outcome.ports(0, State::Open);
+    assert!((440..450).all(|port| open.contains(&port)));
+    assert!(outcome.seconds < 0.5, "{}", outcome.seconds);
+}
+
+#[test]
+fn ports_that_were_picked_are_all_asked() {
+    // All of them open: somebody knows why these are asked.
+    let mut network = Network::of(|_, _| Fate::Accept);
+    let outcome = drive(engine(1, 307, options()), &mut network);
+    assert_eq!(outcome.count(State::Open), 307);
+}
