@@ -21,6 +21,7 @@ pub(crate) struct Group {
     pub(crate) trip: RoundTrip,
     pub(crate) life: Life,
     known: Vec<Known>,
+    known_max: usize,
     next_known: usize,
     since_check: u32,
     /// A check takes the next place in the schedule.
@@ -140,8 +141,6 @@ const FALL_MOST: f32 = 0.2;
 const GAIN: f32 = 1.3;
 /// How far behind schedule probes may be made up for.
 const CATCH_UP: Duration = Duration::from_millis(5);
-/// Ports that are known to answer and kept for checks.
-const KNOWN_MAX: usize = 16;
 /// Time between two checks of the same open port: each of them is half a connection.
 const CHECK_OPEN_EVERY: Duration = Duration::from_millis(25);
 /// Checks of the answers of a group: one for so many probes, and not more a second.
@@ -160,9 +159,11 @@ const CHECKS_ASSUMED: Usual = Usual::assumed(16.0, 0.98);
 /// and this.
 const QUEUE_US: u64 = 5_000;
 impl Group {
-    /// A group that nothing is known of.
-    pub(crate) const fn new() -> Self {
+    /// A group that nothing is known of. It is to remember no more than `known_max` ports that
+    /// answer.
+    pub(crate) const fn new(known_max: usize) -> Self {
         Self {
+            known_max,
             is_mixed: false,
             recent: 1.0,
             evidence: Evidence::EMPTY,
@@ -337,12 +338,14 @@ impl Group {
             checked: Moment::START,
             epoch,
         };
-        if self.known.len() < KNOWN_MAX {
+        if self.known.len() < self.known_max {
+            // Most hosts have one or two: room for more would be most of what they take.
+            self.known.reserve_exact(1);
             self.known.push(known);
             return;
         }
         // A closed port costs the host least. One that answered lately is likely to do so again.
-        self.next_known = (self.next_known + 1) % KNOWN_MAX;
+        self.next_known = (self.next_known + 1) % self.known.len().max(1);
         let replaced = if is_open {
             self.known.get_mut(self.next_known).filter(|it| it.is_open)
         } else {

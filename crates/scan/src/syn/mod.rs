@@ -179,6 +179,11 @@ const OWN_PORTS_MIN: u32 = 128;
 const NETWORK_PREFIX: (u8, u8) = (24, 48);
 /// No more of them.
 const NETWORKS_MAX: usize = 4_096;
+/// Ports that are known to answer and kept for checks: of each group, and of each host where there
+/// are more than [`HOSTS_FEW`].
+const KNOWN: usize = 16;
+const KNOWN_OF_MANY: usize = 4;
+const HOSTS_FEW: usize = 4_096;
 /// After a packet could not be sent for want of room.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -409,7 +414,8 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
     }
 
     fn add_group(&mut self, member: Member) -> usize {
-        let mut group = Group::new();
+        let many = matches!(member, Member::Host(_)) && self.hosts.len() > HOSTS_FEW;
+        let mut group = Group::new(if many { KNOWN_OF_MANY } else { KNOWN });
         if self.has_own && !matches!(member, Member::Host(_)) {
             group.mix();
         }
