@@ -26,6 +26,8 @@ mod ways;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use ended::FoundHosts;
-pub use prepare::{Authority, PrepareError, Prepared, Source, Wish, current_scope, prepare};
+pub use prepare::{
+    Authority, PrepareError, Prepared, Source, Wish, current_engine, current_scope, prepare,
+};
 pub use preview::preview;
 pub use run::{Ended, Finished, Kept, RunError, RunRequest, run};

@@ -256,6 +256,20 @@ pub fn current_scope(plan: &Plan) -> Result<Plan, PrepareError> {
     scope_now(plan, &reserved, &attached)
 }
 
+/// The plan of an earlier run with the engine that goes on: the one that is `wished` for, or else the
+/// one it began with, where this process may use that, and connections elsewhere.
+///
+/// # Errors
+/// When the engine that is wished for cannot be used.
+pub fn current_engine(mut plan: Plan, wished: Option<EngineChoice>) -> Result<Plan, PrepareError> {
+    let began_with = plan.engine;
+    plan.engine = match (wished, began_with) {
+        (None, EngineChoice::Connect) => EngineChoice::Connect,
+        (wished, _) => engine_choice::choose(wished, plan.source_port)?,
+    };
+    Ok(plan)
+}
+
 /// Whether nobody gave this scope: it says nothing but networks, all the local ones among them.
 fn is_default(scope: &Scope, reserved: &Reserved) -> bool {
     let Scope {

@@ -239,6 +239,7 @@ fn describe(request: &RunRequest) -> Result<Run, RunError> {
     Ok(match &request.resume {
         None => run,
         Some(earlier) => Run {
+            engine: run.engine,
             notices: Vec::new(),
             finished: None,
             complete: false,

@@ -57,6 +57,30 @@ fn without_raw_packets(arguments: &str) -> Program {
 }
 
 #[test]
+fn a_scan_that_began_with_raw_packets_goes_on_without_the_right_to_them() {
+    let network = Network::new(Engine::Syn, random_ports(6, 200));
+    let start = Program::new(&format!(
+        "scan {} -p - --rate 20000 --max-time 2s --depth ports --checkpoint checkpoint",
+        target()
+    ));
+    let ended = network.inside(start).expect_code(3);
+    let rest = without_raw_packets(
+        "scan --resume checkpoint --checkpoint checkpoint --format json --progress never",
+    );
+    let rest = rest.file("checkpoint", &ended.file("checkpoint"));
+    let ended = network.inside(rest).expect_code(0);
+    assert!(
+        ended.stderr.contains("goes on with connect"),
+        "{}",
+        ended.stderr
+    );
+    let document = Document::of(&ended);
+    assert_eq!(document.0["run"]["engine"], "connect");
+    assert_eq!(document.open(&target()), network.open);
+    assert_eq!(document.count(&target(), "closed"), 65_535 - 200);
+}
+
+#[test]
 fn raw_packets_without_the_right_to_them_are_refused() {
     let network = Network::new(Engine::Syn, vec![100]);
     let watched = [Watched {

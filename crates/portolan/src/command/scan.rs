@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use portolan_model::{Depth, Document, EngineChoice, Event, Hosts, Pace, Plan, Preview};
 use portolan_pipeline::{
     Authority, Checkpoint, CheckpointError, Ended, Finished, RunRequest, Source, Wish,
-    current_scope, prepare, preview, run as run_plan,
+    current_engine, current_scope, prepare, preview, run as run_plan,
 };
 use portolan_report::{
     Format, Only, Options, write_document, write_event, write_preview, write_preview_json,
@@ -131,7 +131,13 @@ impl Scan<'_> {
             let mut plan = current_scope(checkpoint.plan())
                 .context("this scan may not go on as it began; start it again without --resume")?;
             plan.pace.max_time_s = self.args.max_time.map(|time| time.seconds);
-            (plan, Some(checkpoint), Vec::new())
+            let began_with = plan.engine;
+            let plan = current_engine(plan, self.engine())?;
+            let notices = (plan.engine != began_with).then(|| {
+                let (before, now) = (began_with.as_str(), plan.engine.as_str());
+                format!("the scan began with the {before} engine and goes on with {now}")
+            });
+            (plan, Some(checkpoint), notices.into_iter().collect())
         } else {
             let prepared = prepare(self.wish()?).await?;
             (prepared.plan, None, prepared.notices)
@@ -209,11 +215,7 @@ impl Scan<'_> {
                 timeout_ms: args.timeout.0,
                 max_time_s: args.max_time.map(|time| time.seconds),
             },
-            engine: match args.engine {
-                Engine::Auto => None,
-                Engine::Connect => Some(EngineChoice::Connect),
-                Engine::Syn => Some(EngineChoice::Syn),
-            },
+            engine: self.engine(),
             depth: match args.depth {
                 DepthArg::Ports => Depth::Ports,
                 DepthArg::Identify => Depth::Identify,
@@ -223,6 +225,14 @@ impl Scan<'_> {
             source_port: args.source_port,
             interface: args.interface.clone(),
         })
+    }
+
+    fn engine(&self) -> Option<EngineChoice> {
+        match self.args.engine {
+            Engine::Auto => None,
+            Engine::Connect => Some(EngineChoice::Connect),
+            Engine::Syn => Some(EngineChoice::Syn),
+        }
     }
 
     fn format(&self) -> Format {

@@ -59,7 +59,9 @@ impl Facts {
                 "raw packets",
                 Verdict::Note,
                 "not possible",
-                format!("Scans connect as every program does, and send no SYNs of their own: {why}."),
+                format!(
+                    "Scans connect as every program does, and send no SYNs of their own: {why}."
+                ),
             ),
         }
     }
