@@ -6,3 +6,4 @@ pub(crate) mod packet;
 pub mod ring;
 pub mod start;
 pub mod transmit;
+pub mod xdp;
