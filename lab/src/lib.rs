@@ -3,6 +3,7 @@
 //! ships uses this crate, and nothing here touches a network outside the namespaces it made.
 
 mod namespace;
+mod prefix_responder;
 mod responder;
 mod routed;
 mod seed;
@@ -10,6 +11,7 @@ mod tunnel;
 mod wire;
 
 pub use namespace::{LabError, Namespace, available, sweep};
+pub use prefix_responder::PrefixResponder;
 pub use responder::Responder;
 pub use routed::{Routed, RoutedAddresses};
 pub use seed::{Seed, random_ports};

@@ -42,6 +42,22 @@ pub enum LabError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The kernel did not take a program for frames.
+    #[error("answer on {interface}: {source}")]
+    Answer {
+        /// The interface.
+        interface: String,
+        /// What stands against it.
+        source: portolan_net::raw::xdp::bpf::BpfError,
+    },
+    /// An interface is not there.
+    #[error("find the interface {interface}: {source}")]
+    Interface {
+        /// Its name.
+        interface: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Work inside a namespace panicked.
     #[error("the thread inside the network namespace {name} panicked")]
     Panicked {
@@ -133,6 +149,13 @@ impl Namespace {
             None,
         )
         .map(|_| ())
+    }
+
+    /// Runs `ethtool` inside this namespace.
+    pub fn ethtool(&self, arguments: &[&str]) -> Result<(), LabError> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, "ethtool"]);
+        run(command.args(arguments), None).map(|_| ())
     }
 
     /// Runs `tc`, which shapes what leaves the namespace, on this namespace.
