@@ -151,13 +151,6 @@ impl Namespace {
         .map(|_| ())
     }
 
-    /// Runs `ethtool` inside this namespace.
-    pub fn ethtool(&self, arguments: &[&str]) -> Result<(), LabError> {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, "ethtool"]);
-        run(command.args(arguments), None).map(|_| ())
-    }
-
     /// Runs `tc`, which shapes what leaves the namespace, on this namespace.
     pub fn tc(&self, arguments: &[&str]) -> Result<(), LabError> {
         run(

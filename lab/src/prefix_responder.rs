@@ -44,6 +44,8 @@ impl PrefixResponder {
                 source: errno.into(),
             })?;
             let program = Program::load("lab_responder", &program(open_one_in)).map_err(answer)?;
+            // In the driver of a veth each frame would be copied first, and answers would be dropped
+            // unless the other end had a program too (or GRO).
             program.attach(index, Place::Generic).map_err(answer)
         })??;
         Ok(Self {

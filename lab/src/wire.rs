@@ -97,6 +97,14 @@ impl Wire {
             .ip(&["route", "add", "local", network, "dev", "lo"])
     }
 
+    /// Sends the scanner's packets for [`crate::PrefixResponder::NETWORK`] to the target, but for
+    /// those that the two share.
+    pub fn route_all(&self) -> Result<(), LabError> {
+        let via = Self::ADDRESSES.target.to_string();
+        let network = crate::PrefixResponder::NETWORK;
+        self.scanner.ip(&["route", "add", network, "via", &via])
+    }
+
     /// Loses `percent` of the packets on the way in and the same on the way out, at random.
     pub fn lose(&self, percent: u8) -> Result<(), LabError> {
         self.target.rules(&format!(
