@@ -71,6 +71,12 @@ pub struct Link {
     pub resolves: bool,
     /// Set for VLAN interfaces.
     pub vlan: Option<Vlan>,
+    /// What makes the interface, as `veth` or `bridge`; empty where a device does.
+    pub driver_kind: Text,
+    /// Receive queues that it can have.
+    pub receive_queues: u32,
+    /// Whether a program takes frames there before the kernel does (XDP).
+    pub has_program: bool,
 }
 
 /// Why an interface could not be had.
@@ -120,6 +126,9 @@ fn read(message: Message<'_>) -> Option<Link> {
         up: flags & UP == UP,
         resolves: flags & IFF_NOARP == 0 && kind == LinkKind::Ethernet,
         vlan: None,
+        driver_kind: Text::default(),
+        receive_queues: 1,
+        has_program: false,
     };
     let mut lower = None;
     for (attribute, value) in attributes(payload, HEADER_BYTES) {
@@ -131,7 +140,12 @@ fn read(message: Message<'_>) -> Option<Link> {
             }
             IFLA_MTU => link.mtu = u32_at(value, 0)?,
             IFLA_LINK => lower = u32_at(value, 0),
-            IFLA_LINKINFO => link.vlan = vlan(value),
+            IFLA_LINKINFO => {
+                link.driver_kind = driver_kind(value);
+                link.vlan = vlan(value);
+            }
+            IFLA_NUM_RX_QUEUES => link.receive_queues = u32_at(value, 0)?,
+            IFLA_XDP => link.has_program = has_program(value),
             _ => {}
         }
     }
@@ -139,6 +153,18 @@ fn read(message: Message<'_>) -> Option<Link> {
         vlan.lower = lower;
     }
     Some(link)
+}
+
+/// What kind of interface the kernel makes.
+fn driver_kind(info: &[u8]) -> Text {
+    let kind = attributes(info, 0).find(|(it, _)| *it == IFLA_INFO_KIND);
+    let name = kind.map_or(&[][..], |(_, name)| name);
+    Text::from_bytes(name.strip_suffix(&[0]).unwrap_or(name))
+}
+
+/// Whether a program is attached, wherever.
+fn has_program(xdp: &[u8]) -> bool {
+    attributes(xdp, 0).any(|(it, value)| it == IFLA_XDP_ATTACHED && value.first() != Some(&0))
 }
 
 /// What the driver of a VLAN interface tells about it.
@@ -165,6 +191,9 @@ const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
@@ -261,6 +290,29 @@ mod tests {
         assert_eq!(link.vlan, Some(expected));
         assert_eq!(with(&nested(b"veth\0", 42)).vlan, None);
         assert_eq!(with(&[]).vlan, None);
+    }
+
+    #[test]
+    fn what_makes_an_interface_its_queues_and_its_program_are_read() {
+        let info = Question::one(0, &[]).attribute(IFLA_INFO_KIND, b"veth\0");
+        let with = |attached: u8| {
+            let xdp = Question::one(0, &[]).attribute(IFLA_XDP_ATTACHED, &[attached]);
+            let link = message(ARPHRD_ETHER, UP)
+                .attribute(IFLA_NUM_RX_QUEUES, &4_u32.to_ne_bytes())
+                .attribute(IFLA_LINKINFO, info.attributes())
+                .attribute(IFLA_XDP, xdp.attributes());
+            link_of(link).unwrap()
+        };
+        let link = with(0);
+        assert_eq!(
+            (link.driver_kind.as_str(), link.receive_queues),
+            ("veth", 4)
+        );
+        assert!(!link.has_program);
+        assert!(with(1).has_program);
+        let plain = link_of(message(ARPHRD_ETHER, UP)).unwrap();
+        assert_eq!((plain.driver_kind.as_str(), plain.receive_queues), ("", 1));
+        assert!(!plain.has_program);
     }
 
     #[test]

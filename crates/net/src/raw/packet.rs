@@ -183,6 +183,53 @@ pub(super) fn send_many<'a>(
     Errno::result(taken).map(|taken| usize::try_from(taken).unwrap_or(0))
 }
 
+/// Frames with all that a call needs to send them, made once.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    socket: OwnedFd,
+    /// Point to the parts.
+    messages: Box<[libc::mmsghdr]>,
+    /// Point to the frames.
+    _parts: Box<[libc::iovec]>,
+    _frames: Vec<Box<[u8]>>,
+}
+
+impl Prepared {
+    /// At most [`BATCH_MAX`] of `frames`, which go where `socket` is bound to.
+    pub(super) fn new(socket: OwnedFd, frames: Vec<Box<[u8]>>) -> Self {
+        let parts = frames.iter().take(BATCH_MAX).map(|frame| libc::iovec {
+            iov_base: frame.as_ptr().cast_mut().cast::<c_void>(),
+            iov_len: frame.len(),
+        });
+        let mut parts: Box<[libc::iovec]> = parts.collect();
+        Self {
+            socket,
+            messages: parts.iter_mut().map(|it| message_of(it, None)).collect(),
+            _parts: parts,
+            _frames: frames,
+        }
+    }
+
+    /// Sends them once more, as far as there is room; how many.
+    pub(super) fn send(&mut self) -> Result<usize, Errno> {
+        // BATCH_MAX at most.
+        let count = u32::try_from(self.messages.len()).unwrap_or(0);
+        #[expect(unsafe_code, reason = "no safe interface sends prepared headers")]
+        // SAFETY: the headers point to the parts, and these to the frames. All are in boxes of this
+        // value, which nothing changes or moves after it was made. The kernel reads them and writes
+        // only the lengths in the headers, which are borrowed mutably.
+        let taken = unsafe {
+            libc::sendmmsg(
+                self.socket.as_raw_fd(),
+                self.messages.as_mut_ptr(),
+                count,
+                SEND_FLAGS,
+            )
+        };
+        Errno::result(taken).map(|taken| usize::try_from(taken).unwrap_or(0))
+    }
+}
+
 fn message_of(part: &mut libc::iovec, to: Option<&libc::sockaddr_ll>) -> libc::mmsghdr {
     let name = to.map_or(std::ptr::null_mut(), |to| {
         std::ptr::from_ref(to).cast_mut().cast::<c_void>()

@@ -5,6 +5,7 @@
 
 use super::block::{BLOCK_STATUS, Cursor};
 use super::packet;
+use super::xdp::Receiver;
 use crate::filter::Filter;
 use crate::link::Link;
 use nix::errno::Errno;
@@ -66,6 +67,8 @@ pub struct Ring {
     block: usize,
     cursor: Option<Cursor>,
     counted: Drops,
+    /// Where frames are taken that do not get as far as the packet socket.
+    receiver: Option<Receiver>,
 }
 
 impl Ring {
@@ -108,7 +111,13 @@ impl Ring {
             block: 0,
             cursor: None,
             counted: Drops::default(),
+            receiver: None,
         })
+    }
+
+    /// Gives out what `receiver` takes as well. No frame comes both ways.
+    pub fn receive_by(&mut self, receiver: Receiver) {
+        self.receiver = Some(receiver);
     }
 
     /// Bytes of the ring.
@@ -120,8 +129,11 @@ impl Ring {
     /// not wait: poll the ring for reading. The kernel hands frames over after a millisecond or
     /// two, or when they fill a block.
     pub fn drain(&mut self, frames_max: usize, mut each: impl FnMut(Captured<'_>)) -> usize {
-        let mut given = 0;
-        for _ in 0..frames_max {
+        let mut given = match &mut self.receiver {
+            Some(receiver) => receiver.drain(frames_max, &mut each),
+            None => 0,
+        };
+        for _ in 0..frames_max.saturating_sub(given) {
             let Some(block) = self.map.ready(self.block) else {
                 break;
             };
@@ -155,7 +167,19 @@ impl Ring {
         ] {
             *total = total.saturating_add(more.into());
         }
-        Ok(*counted)
+        let mut all = *counted;
+        if let Some(receiver) = &self.receiver {
+            let (received, dropped) = receiver.counted()?;
+            all.received = all.received.saturating_add(received);
+            all.dropped = all.dropped.saturating_add(dropped);
+        }
+        Ok(all)
+    }
+
+    /// What to poll for reading.
+    fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let further = self.receiver.iter().flat_map(Receiver::sockets);
+        std::iter::once(self.socket.as_fd()).chain(further)
     }
 
     /// Takes the error that the kernel has noted, as `ENETDOWN` when the interface went down.
@@ -177,7 +201,10 @@ impl Ring {
 /// # Errors
 /// Those of poll(2); a signal ends the wait without one.
 pub fn wait<'a>(rings: impl Iterator<Item = &'a Ring>, patience: Duration) -> io::Result<()> {
-    let mut polled: Vec<_> = rings.map(|ring| PollFd::new(ring, PollFlags::IN)).collect();
+    let sockets = rings.flat_map(Ring::sockets);
+    let mut polled: Vec<_> = sockets
+        .map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN))
+        .collect();
     let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
     match rustix::event::poll(&mut polled, Some(&patience)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

@@ -3,7 +3,9 @@
 //!
 //! What is not here: making frames (`portolan-wire`), and the pace, which is the engine's.
 
-use super::packet::{self, BATCH_MAX, Outgoing};
+use super::bare::{Bare, Way};
+use super::packet::{self, BATCH_MAX, Outgoing, Prepared};
+use super::xdp::Sender;
 use crate::link::{Link, LinkKind};
 use crate::never_send::gets_no_bytes;
 use nix::errno::Errno;
@@ -103,6 +105,8 @@ pub struct Transmitter {
     socket: OwnedFd,
     /// For IPv4 on the loopback interface.
     local: Option<OwnedFd>,
+    /// What frames leave by instead of the packet socket.
+    sender: Option<Sender>,
     bypass: bool,
     addresses: Addresses,
     gate: Gate,
@@ -192,6 +196,7 @@ impl Transmitter {
         Ok(Self {
             socket,
             local,
+            sender: None,
             bypass,
             addresses: Addresses {
                 v4: address(ETH_P_IP),
@@ -207,6 +212,31 @@ impl Transmitter {
             used: 0,
             frames: Vec::with_capacity(Self::FRAMES_MAX),
             refused: 0,
+        })
+    }
+
+    /// Lets frames leave by `sender` from now on. What may be sent stays as it is.
+    pub fn send_by(&mut self, sender: Sender) {
+        self.gate.length_max = self.gate.length_max.min(Sender::LENGTH_MAX);
+        self.sender = Some(sender);
+    }
+
+    /// What is queued, which was checked, to be sent again and again with the least that has to be
+    /// done. For Ethernet; all frames have to be as long as the first.
+    pub fn into_bare(self) -> Bare {
+        let bytes = |it: &Queued| self.bytes.get(it.start..it.end).unwrap_or_default();
+        let length = self.frames.first().map_or(0, |it| bytes(it).len());
+        let frames = self
+            .frames
+            .iter()
+            .map(bytes)
+            .filter(|it| it.len() == length);
+        Bare(match self.sender {
+            Some(mut sender) => {
+                sender.prepare(frames);
+                Way::Frames { sender, length }
+            }
+            None => Way::Packets(Prepared::new(self.socket, frames.map(Into::into).collect())),
         })
     }
 
@@ -285,10 +315,17 @@ impl Transmitter {
     }
 
     /// Sends frames from number `first` on, as many as leave by the same socket.
-    fn send_from(&self, first: usize) -> Result<usize, Errno> {
+    fn send_from(&mut self, first: usize) -> Result<usize, Errno> {
         let rest = self.frames.get(first..).unwrap_or_default();
         let by_local = |it: &Queued| it.door == Door::Local;
         let through_local = rest.first().is_some_and(by_local);
+        if let Some(sender) = &mut self.sender {
+            let bytes = &self.bytes;
+            let frames = rest
+                .iter()
+                .map(|it| bytes.get(it.start..it.end).unwrap_or_default());
+            return sender.send_many(frames);
+        }
         let socket = match &self.local {
             Some(local) if through_local => local,
             _ => &self.socket,
