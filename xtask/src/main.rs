@@ -46,6 +46,9 @@ enum Task {
     /// Runs one command and writes its time and memory to a file
     #[command(hide = true)]
     Measure(bench::measure::Measure),
+    /// Sends frames as fast as one way out takes them
+    #[command(hide = true)]
+    SendLoop(bench::send_loop::SendLoop),
     /// Installs what the tests need (as root, with apt-get) and checks everything
     Test,
     /// Checks the rules of ARCHITECTURE.md and STYLE.md that a machine can check
@@ -70,6 +73,7 @@ fn start() -> Result<()> {
         Task::Docs { check: true } => docs::check(&root),
         Task::Docs { check: false } => docs::write(&root),
         Task::Measure(measure) => bench::measure::run(&measure),
+        Task::SendLoop(options) => bench::send_loop::run(&options),
         Task::Test => ci::run(&root, ci::Missing::Install),
         Task::Tidy => tidy::run(&root),
     }

@@ -8,6 +8,8 @@ mod peer;
 mod runs;
 mod scale;
 mod scan;
+mod send;
+pub(crate) mod send_loop;
 mod table;
 
 use anyhow::{Context as _, Result};
@@ -24,6 +26,8 @@ pub(crate) enum Bench {
     Scan(scan::Options),
     /// Memory of a run of 2^20 probes, and time and memory of a dry run over 10.0.0.0/8
     Scale,
+    /// Frames a second into a peer that drops them, on one core, beside bare loops and peers
+    Send(send::Options),
 }
 
 /// Measures, prints and keeps the raw results.
@@ -34,6 +38,7 @@ pub(crate) fn run(root: &Path, bench: Bench) -> Result<()> {
         Bench::Connect(options) => connect::run(root, &options),
         Bench::Scan(options) => scan::run(root, &options),
         Bench::Scale => scale::run(root),
+        Bench::Send(options) => send::run(root, &options),
     }
 }
 
