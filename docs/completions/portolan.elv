@@ -47,6 +47,7 @@ set edit:completion:arg-completer[portolan] = {|@words|
             cand -p '80,443,8000-8100, - for all, top100, service names, T:… [default: top1000]'
             cand --ports '80,443,8000-8100, - for all, top100, service names, T:… [default: top1000]'
             cand --engine 'How TCP is probed'
+            cand --io 'How raw packets pass between the program and an interface'
             cand --rate 'Probes a second in total'
             cand --host-rate 'Probes a second to one host'
             cand --retries 'Further probes to a silent port [default: as many as the measured loss asks for]'

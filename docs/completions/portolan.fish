@@ -48,6 +48,9 @@ complete -c portolan -n "__fish_portolan_using_subcommand scan" -s p -l ports -d
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l engine -d 'How TCP is probed' -r -f -a "auto\t'syn where it may be used, else connect'
 connect\t'The system\'s connect: needs no privilege'
 syn\t'Raw packets: need root, or the capability for them'"
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l io -d 'How raw packets pass between the program and an interface' -r -f -a "auto\t'The best way that changes nothing on an interface'
+packet\t'Packet sockets alone'
+xdp\t'XDP sockets to send and receive, and a program on the interface, which may restart it'"
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l rate -d 'Probes a second in total' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l host-rate -d 'Probes a second to one host' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l retries -d 'Further probes to a silent port [default: as many as the measured loss asks for]' -r

@@ -79,6 +79,24 @@ impl Wire {
         Ok((v4, v6))
     }
 
+    /// Joins the two by a further pair, called `lab2`, whose ends have so many queues each, and tells
+    /// the address of the target on it.
+    pub fn join_by_queues(&self, queues: u32) -> Result<Ipv4Addr, LabError> {
+        let queues = queues.to_string();
+        let queues = ["numtxqueues", &queues, "numrxqueues", &queues];
+        let peer = ["peer", "name", "lab2", "netns", self.target.name()];
+        let link = ["link", "add", "lab2"];
+        let words = [&link[..], &queues, &["type", "veth"], &peer, &queues].concat();
+        self.scanner.ip(&words)?;
+        let ends = QUEUED.v4.into_iter().zip(QUEUED.v6);
+        for (side, (v4, v6)) in [&self.scanner, &self.target].into_iter().zip(ends) {
+            bring_up(side, QUEUED.name, v4, v6)?;
+        }
+        self.scanner
+            .enter(|| await_answer(IpAddr::V4(QUEUED.v4[1])))??;
+        Ok(QUEUED.v4[1])
+    }
+
     /// Makes packets from the scanner wait a few milliseconds, as on a real network. Without that
     /// an answer comes while the packet is still being sent, and the kernel treats it otherwise.
     pub fn delay(&self) -> Result<(), LabError> {
@@ -186,6 +204,16 @@ const FURTHER: LinkEnds = LinkEnds {
         Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2),
     ],
     name: "lab1",
+};
+
+/// The pair of [`Wire::join_by_queues`].
+const QUEUED: LinkEnds = LinkEnds {
+    v4: [Ipv4Addr::new(198, 18, 3, 1), Ipv4Addr::new(198, 18, 3, 2)],
+    v6: [
+        Ipv6Addr::new(0x2001, 0xdb8, 3, 0, 0, 0, 0, 1),
+        Ipv6Addr::new(0x2001, 0xdb8, 3, 0, 0, 0, 0, 2),
+    ],
+    name: "lab2",
 };
 
 /// Joins two namespaces by a veth pair whose ends share a /30 and a /64.

@@ -9,6 +9,7 @@ mod stalled;
 mod syn;
 mod unprivileged;
 mod watch;
+mod xdp;
 
 use crate::program::{Ended, Program};
 use crate::result::{Document, list};
@@ -67,6 +68,16 @@ impl Network {
 
     fn scan(&self, arguments: &str) -> Ended {
         self.inside(self.engine.scan(arguments))
+    }
+
+    /// A counter of TCP in the scanner's namespace (`proc_net(5)`).
+    fn counter(&self, name: &str) -> u64 {
+        let read = || std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+        let text = self.wire.scanner.enter(read).unwrap();
+        let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+        let [names, values] = [lines.next().unwrap(), lines.next().unwrap()];
+        let at = names.split(' ').position(|it| it == name).unwrap();
+        values.split(' ').nth(at).unwrap().parse().unwrap()
     }
 
     /// What a scan found that had nothing in its way.

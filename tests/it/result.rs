@@ -36,6 +36,11 @@ impl Document {
     }
 
     /// The hosts that answered.
+    /// What the user was told that changes no result.
+    pub(crate) fn notices(&self) -> &Vec<Value> {
+        self.0["run"]["notices"].as_array().unwrap()
+    }
+
     pub(crate) fn hosts(&self) -> &Vec<Value> {
         self.0["hosts"].as_array().unwrap()
     }

@@ -21,6 +21,9 @@ pub struct Plan {
     pub shard: Shard,
     /// How TCP is probed.
     pub engine: EngineChoice,
+    /// How raw packets pass between this process and an interface.
+    #[serde(default)]
+    pub io: IoChoice,
     /// Rates, retries and times; what is absent adapts by itself.
     pub pace: Pace,
     /// How far to go.
@@ -83,6 +86,19 @@ pub enum Depth {
     Identify,
     /// What can be learnt of it safely.
     Inspect,
+}
+
+/// How raw packets pass between this process and an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IoChoice {
+    /// The best way that changes nothing on an interface.
+    #[default]
+    Auto,
+    /// Packet sockets alone.
+    Packet,
+    /// Sockets for frames (`AF_XDP`) to send and to receive, with a program on the interface.
+    Xdp,
 }
 
 /// How TCP ports are probed.

@@ -9,6 +9,8 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Capability {
+    /// Load programs for frames: needed with [`Capability::NetAdmin`] to attach one.
+    Bpf,
     /// Read every file: needed with [`Capability::SysPtrace`] to see the sockets of other users.
     DacReadSearch,
     /// Listen on privileged ports.
@@ -63,6 +65,7 @@ impl Privilege {
 impl Capability {
     const fn bit(self) -> u8 {
         match self {
+            Self::Bpf => 39,
             Self::DacReadSearch => 2,
             Self::NetBindService => 10,
             Self::NetAdmin => 12,
@@ -74,6 +77,7 @@ impl Capability {
     /// The name as `setcap(8)` takes it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Bpf => "cap_bpf",
             Self::DacReadSearch => "cap_dac_read_search",
             Self::NetBindService => "cap_net_bind_service",
             Self::NetAdmin => "cap_net_admin",

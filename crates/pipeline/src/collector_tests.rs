@@ -1,7 +1,9 @@
 //! What becomes of finds and looks.
 
 use super::*;
-use portolan_model::{AddressSet, EngineChoice, Hosts as _, Pace, PortSet, Scope, Service};
+use portolan_model::{
+    AddressSet, EngineChoice, Hosts as _, IoChoice, Pace, PortSet, Scope, Service,
+};
 use portolan_scan::Verdict;
 
 pub(crate) fn plan(addresses: &str, ports: &str) -> Plan {
@@ -15,6 +17,7 @@ pub(crate) fn plan(addresses: &str, ports: &str) -> Plan {
         seed: 1,
         shard: Shard::WHOLE,
         engine: EngineChoice::Connect,
+        io: IoChoice::Auto,
         pace: Pace::default(),
         depth: Depth::Identify,
         source_address: None,

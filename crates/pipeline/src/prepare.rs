@@ -4,7 +4,7 @@
 use crate::engine_choice;
 use portolan_catalog::{ports, reserved};
 use portolan_model::{
-    AddressSet, Depth, EngineChoice, Pace, Plan, PortSet, Scope, Shard, Target, Text,
+    AddressSet, Depth, EngineChoice, IoChoice, Pace, Plan, PortSet, Scope, Shard, Target, Text,
 };
 use portolan_net::{interface, resolve};
 use portolan_targets::{
@@ -37,6 +37,8 @@ pub struct Wish {
     pub pace: Pace,
     /// How ports are probed; `None`: the best that this machine allows.
     pub engine: Option<EngineChoice>,
+    /// How raw packets pass between this process and an interface.
+    pub io: IoChoice,
     /// How far to go.
     pub depth: Depth,
     /// Local address to send from.
@@ -213,6 +215,7 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
         seed: wish.seed,
         shard: wish.shard,
         engine: engine_choice::choose(wish.engine, wish.source_port)?,
+        io: wish.io,
         pace: wish.pace,
         depth: wish.depth,
         source_address: wish.source_address,
@@ -554,6 +557,7 @@ mod tests {
             seed: 1,
             shard: Shard::WHOLE,
             engine: EngineChoice::Connect,
+            io: IoChoice::Auto,
             pace: Pace::default(),
             depth: Depth::Ports,
             source_address: None,

@@ -5,7 +5,7 @@
 
 use crate::sweep::{Control, FAULT, Find, SweepOptions, Word, merge};
 use crate::ways::{Clock, Line, Way, Ways, answer_of};
-use portolan_model::{Endpoint, Moment, PortSet, Reason};
+use portolan_model::{Endpoint, IoChoice, Moment, PortSet, Reason};
 use portolan_net::port_block::PortBlock;
 use portolan_net::raw::ring;
 use portolan_net::route::Origin;
@@ -50,6 +50,7 @@ pub(crate) struct RawOptions {
     pub(crate) origin: Origin,
     pub(crate) block: PortBlock,
     pub(crate) key: [u8; 16],
+    pub(crate) io: IoChoice,
 }
 
 /// Starts the thread. It ends when the order is exhausted or [`Control::drain`] is set, and says
@@ -108,7 +109,7 @@ impl Worker {
         let ports = first..=first.saturating_add(SOURCE_PORTS - 1);
         let scope = Arc::clone(&self.options.sweep.scope);
         let rate = self.options.sweep.engine.rate;
-        let mut ways = Ways::new(self.options.origin, scope, ports, rate)?;
+        let mut ways = Ways::new(self.options.origin, scope, ports, rate, self.options.io)?;
         let order = self.options.sweep.order.clone();
         for number in self.options.sweep.first_window..order.windows() {
             while self.control.windows_ended.load(Ordering::Acquire) < number {
@@ -136,6 +137,7 @@ impl Worker {
             .collect();
         let control = Arc::clone(&self.control);
         let mut reached = ways.to(&addresses, || !control.drain.load(Ordering::Relaxed))?;
+        self.control.note(ways.notes.drain(..));
         let positions = u32::try_from(window.len()).unwrap_or(u32::MAX);
         let decided = Arc::clone(&self.options.sweep.decided);
         let is_first = number == self.options.sweep.first_window;

@@ -216,6 +216,7 @@ fn raw_options(plan: &Plan, limits: Limits, sweep: SweepOptions) -> io::Result<R
         block: block.map_err(io::Error::other)?,
         key: key.try_into().map_err(io::Error::other)?,
         ports: plan.tcp.clone(),
+        io: plan.io,
         sweep,
     })
 }
@@ -570,6 +571,9 @@ impl State {
                     self.notice(&sentence);
                 }
             }
+        }
+        for note in self.control.take_notes() {
+            self.notice(&note);
         }
         let overruns = self.control.overruns.load(Ordering::Relaxed);
         if overruns > 0 {

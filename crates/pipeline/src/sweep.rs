@@ -11,13 +11,13 @@ use portolan_scan::{
 };
 use portolan_targets::{Order, Window};
 use roaring::RoaringBitmap;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
@@ -51,6 +51,21 @@ pub(crate) struct Control {
     pub(crate) overruns: AtomicU64,
     /// Counts by worker, refreshed with every batch.
     pub(crate) gauges: Vec<Gauge>,
+    /// What the user should know of the ways out, once each.
+    pub(crate) notes: Mutex<BTreeSet<String>>,
+}
+
+impl Control {
+    /// Adds what the user should know at the end.
+    pub(crate) fn note(&self, notes: impl Iterator<Item = String>) {
+        let mut known = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(notes);
+    }
+
+    /// Everything that the user should know.
+    pub(crate) fn take_notes(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// One worker's counts.

@@ -1,12 +1,13 @@
 //! How packets reach the hosts of a window: by which interface, from which address, and which
 //! hardware address comes next. Neighbours that the kernel does not know are asked for here.
 
-use portolan_model::{Moment, Reason, Scope};
+use portolan_model::{IoChoice, Moment, Reason, Scope};
 use portolan_net::filter::{Filter, Wanted};
 use portolan_net::link::{Link, LinkKind};
 use portolan_net::neighbours;
 use portolan_net::raw::ring::{self, Ring};
 use portolan_net::raw::transmit::Transmitter;
+use portolan_net::raw::xdp::io::{self as frames, WhyNot};
 use portolan_net::route::{Origin, Route, RouteError, RouteKind, Routes};
 use portolan_scan::Path;
 use portolan_wire::arp::{Arp, ArpRequest};
@@ -52,6 +53,9 @@ pub(crate) struct Ways {
     ports: RangeInclusive<u16>,
     /// Requests a second.
     rate: f64,
+    io: IoChoice,
+    /// What the user asked for of the interfaces and did not get.
+    pub(crate) notes: Vec<String>,
     pub(crate) lines: Vec<Line>,
     /// Routes by the first address of the range that they lead to.
     known: BTreeMap<IpAddr, Route>,
@@ -101,6 +105,7 @@ impl Ways {
         scope: Arc<Scope>,
         ports: RangeInclusive<u16>,
         rate: Option<f64>,
+        io: IoChoice,
     ) -> io::Result<Self> {
         Ok(Self {
             routes: Routes::open().map_err(io::Error::other)?,
@@ -108,6 +113,8 @@ impl Ways {
             scope,
             ports,
             rate: rate.unwrap_or(REQUESTS_RATE).clamp(0.1, REQUESTS_RATE),
+            io,
+            notes: Vec::new(),
             lines: Vec::new(),
             known: BTreeMap::new(),
             links: HashMap::new(),
@@ -264,18 +271,28 @@ impl Ways {
         }
         for (interface, (mut sources, mut gateways)) in wanted {
             let open = self.lines.iter().position(|it| it.link.index == interface);
-            if let Some(line) = open.and_then(|at| self.lines.get(at)) {
+            if let Some(line) = open.and_then(|at| self.lines.get_mut(at)) {
                 let has_all = sources.iter().all(|it| line.template_of(*it).is_some());
                 if has_all && gateways.is_subset(&line.gateways) {
                     continue;
                 }
                 sources.extend(line.templates.iter().map(|(source, _)| *source));
                 gateways.extend(&line.gateways);
+                // Two cannot have the same queue.
+                line.leave_frames();
             }
             let Some(link) = self.links.get(&interface) else {
                 continue;
             };
-            let line = Line::open(link, &sources, gateways, self)?;
+            let mut line = Line::open(link, &sources, gateways, self)?;
+            // Where there is no better way packet sockets do; `portolan doctor` says why.
+            let taken = line.take_frames(&self.ports, self.io);
+            if let (Err(why), IoChoice::Xdp) = (taken, self.io) {
+                self.notes.push(format!(
+                    "nothing was received by XDP sockets, as was asked for: {why}"
+                ));
+                let _ = line.take_frames(&self.ports, IoChoice::Auto);
+            }
             match open.and_then(|at| self.lines.get_mut(at)) {
                 Some(place) => *place = line,
                 None => self.lines.push(line),
@@ -513,6 +530,26 @@ impl Line {
                 .collect(),
             gateways,
         })
+    }
+
+    /// Has frames pass by the best way there is besides packet sockets; else why there is none.
+    fn take_frames(&mut self, ports: &RangeInclusive<u16>, io: IoChoice) -> Result<(), WhyNot> {
+        let addresses: Vec<IpAddr> = self.templates.iter().map(|(source, _)| *source).collect();
+        let wanted = Wanted {
+            link_type: self.link_type,
+            addresses: &addresses,
+            ports: ports.clone(),
+        };
+        let halves = frames::open(&self.link, &wanted, io)?;
+        self.transmitter.send_by(Some(halves.sender));
+        self.ring.receive_by(halves.receiver);
+        Ok(())
+    }
+
+    /// Has frames pass by packet sockets alone.
+    fn leave_frames(&mut self) {
+        self.transmitter.send_by(None);
+        self.ring.receive_by(None);
     }
 
     fn template_of(&self, source: IpAddr) -> Option<usize> {

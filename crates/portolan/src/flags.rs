@@ -6,6 +6,7 @@ use crate::command::local::LocalArgs;
 use crate::values::{Duration, Rate, ShardArg, Timeout};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use portolan_model::IoChoice;
 use portolan_report::Format;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -147,6 +148,15 @@ pub(crate) struct ScanArgs {
         help_heading = "Probing"
     )]
     pub(crate) engine: Engine,
+    /// How raw packets pass between the program and an interface
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "PORTOLAN_IO",
+        help_heading = "Probing"
+    )]
+    pub(crate) io: Io,
     /// Probes a second in total
     #[arg(
         long,
@@ -318,6 +328,27 @@ pub(crate) enum Engine {
     Connect,
     /// Raw packets: need root, or the capability for them
     Syn,
+}
+
+/// How raw packets pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Io {
+    /// The best way that changes nothing on an interface
+    Auto,
+    /// Packet sockets alone
+    Packet,
+    /// XDP sockets to send and receive, and a program on the interface, which may restart it
+    Xdp,
+}
+
+impl From<Io> for IoChoice {
+    fn from(io: Io) -> Self {
+        match io {
+            Io::Auto => Self::Auto,
+            Io::Packet => Self::Packet,
+            Io::Xdp => Self::Xdp,
+        }
+    }
 }
 
 /// How far to go.

@@ -25,19 +25,6 @@ fn expected(responder: &PrefixResponder, address: &str) -> Vec<u16> {
         .collect()
 }
 
-/// A counter of TCP in a namespace (`proc_net(5)`).
-fn counter(network: &Network, name: &str) -> u64 {
-    let text = network
-        .wire
-        .scanner
-        .enter(|| std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap());
-    let text = text.unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
-    let [names, values] = [lines.next().unwrap(), lines.next().unwrap()];
-    let at = names.split(' ').position(|it| it == name).unwrap();
-    values.split(' ').nth(at).unwrap().parse().unwrap()
-}
-
 #[test]
 fn raw_probes_are_answered_as_the_hash_says() {
     let (network, responder) = network(Engine::Syn);
@@ -50,8 +37,8 @@ fn raw_probes_are_answered_as_the_hash_says() {
         assert_eq!(document.count(address, "closed"), closed, "{address}");
     }
     // The kernel has seen the answers too, and has looked at their checksums.
-    assert!(counter(&network, "InSegs") >= 4 * 300);
-    assert_eq!(counter(&network, "InCsumErrors"), 0);
+    assert!(network.counter("InSegs") >= 4 * 300);
+    assert_eq!(network.counter("InCsumErrors"), 0);
 }
 
 #[test]

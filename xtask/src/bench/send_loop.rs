@@ -5,11 +5,11 @@
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use portolan_model::{AddressSet, Scope};
+use portolan_model::{AddressSet, IoChoice, Scope};
 use portolan_net::filter::Wanted;
 use portolan_net::link::Link;
 use portolan_net::raw::transmit::Transmitter;
-use portolan_net::raw::xdp::io::{self, Io};
+use portolan_net::raw::xdp::io;
 use portolan_net::route::{Origin, Routes};
 use portolan_wire::{Framing, LinkType, Mac, Syn, SynTemplate};
 use serde::Serialize;
@@ -48,9 +48,6 @@ pub(crate) enum Way {
 /// 198.19.0.0/16, from the range that no network uses (RFC 2544).
 const NETWORK: u32 = 0xc613_0000;
 
-/// Probes between two flushes, as a scan has them.
-const TOGETHER: u32 = 256;
-
 /// Flushes between two looks at the clock.
 const FLUSHES: u32 = 256;
 
@@ -69,7 +66,7 @@ pub(crate) fn run(options: &SendLoop) -> Result<()> {
             addresses: &[route.source],
             ports: 40_000..=40_255,
         };
-        transmitter.send_by(io::open(&link, &wanted, Io::Auto)?.sender);
+        transmitter.send_by(Some(io::open(&link, &wanted, IoChoice::Auto)?.sender));
     }
     let template = template(&link, route.source, &options.next_hop)?;
     let until = Instant::now() + Duration::from_secs(options.seconds);
@@ -110,7 +107,7 @@ fn probe(transmitter: &mut Transmitter, template: &SynTemplate, until: Instant) 
     let mut number = 0;
     while Instant::now() < until {
         for _ in 0..FLUSHES {
-            for _ in 0..TOGETHER {
+            for _ in 0..Transmitter::FRAMES_MAX {
                 push(transmitter, template, number)?;
                 number = number.wrapping_add(1);
             }

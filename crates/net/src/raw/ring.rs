@@ -115,9 +115,9 @@ impl Ring {
         })
     }
 
-    /// Gives out what `receiver` takes as well. No frame comes both ways.
-    pub fn receive_by(&mut self, receiver: Receiver) {
-        self.receiver = Some(receiver);
+    /// Gives out what `receiver` takes as well, which does not get as far as the packet socket.
+    pub fn receive_by(&mut self, receiver: Option<Receiver>) {
+        self.receiver = receiver;
     }
 
     /// Bytes of the ring.

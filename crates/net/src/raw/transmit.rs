@@ -215,10 +215,13 @@ impl Transmitter {
         })
     }
 
-    /// Lets frames leave by `sender` from now on. What may be sent stays as it is.
-    pub fn send_by(&mut self, sender: Sender) {
-        self.gate.length_max = self.gate.length_max.min(Sender::LENGTH_MAX);
-        self.sender = Some(sender);
+    /// Lets frames leave by `sender` from now on, or else by the packet socket. What may be sent
+    /// stays as it is, but for frames that a sender has no room for.
+    pub fn send_by(&mut self, sender: Option<Sender>) {
+        if sender.is_some() {
+            self.gate.length_max = self.gate.length_max.min(Sender::LENGTH_MAX);
+        }
+        self.sender = sender;
     }
 
     /// What is queued, which was checked, to be sent again and again with the least that has to be

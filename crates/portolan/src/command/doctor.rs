@@ -4,11 +4,13 @@
 mod judge;
 
 use super::local::Form;
+use nix::net::if_::if_nametoindex;
 use portolan_model::Checkup;
 use portolan_net::interface::{self, Attached};
 use portolan_net::listeners;
 use portolan_net::machine::{self, Clock, DefaultRoutes, Firewall};
 use portolan_net::privilege::{self, FileLimit, Kernel, NoPackets, Privilege};
+use portolan_net::raw::xdp::io::{self, Tried};
 use portolan_report::Options;
 use std::io::Write;
 use std::net::IpAddr;
@@ -52,6 +54,8 @@ pub(crate) fn run(options: &DoctorOptions, out: &mut dyn Write) -> anyhow::Resul
 struct Facts {
     privilege: Privilege,
     packets: Result<(), NoPackets>,
+    /// By interface that is up: whether XDP sockets send there, or why not.
+    frames: Option<Vec<Tried>>,
     files: Option<FileLimit>,
     kernel: Kernel,
     attached: Option<Attached>,
@@ -75,12 +79,14 @@ enum StateFolder {
 impl Facts {
     fn gather(state_folder: Option<&Path>) -> Self {
         let privilege = Privilege::now();
+        let attached = interface::attached().ok();
         Self {
             privilege,
             packets: privilege::may_use_packets(),
+            frames: frames(attached.as_ref()),
             files: privilege::file_limit().ok(),
             kernel: Kernel::now(),
-            attached: interface::attached().ok(),
+            attached,
             routes: machine::default_routes(),
             name_servers: machine::name_servers(),
             clock: machine::clock(),
@@ -90,6 +96,18 @@ impl Facts {
             state: state_folder.map_or(StateFolder::NoHome, StateFolder::of),
         }
     }
+}
+
+/// What XDP sockets find at each interface that is up, but for loopback.
+fn frames(attached: Option<&Attached>) -> Option<Vec<Tried>> {
+    let up = attached?
+        .interfaces
+        .iter()
+        .filter(|it| it.up && !it.loopback);
+    let indexes: Vec<u32> = up
+        .filter_map(|it| if_nametoindex(it.name.as_str()).ok())
+        .collect();
+    io::try_on(&indexes).ok()
 }
 
 impl StateFolder {

@@ -216,6 +216,7 @@ impl Scan<'_> {
                 max_time_s: args.max_time.map(|time| time.seconds),
             },
             engine: self.engine(),
+            io: args.io.into(),
             depth: match args.depth {
                 DepthArg::Ports => Depth::Ports,
                 DepthArg::Identify => Depth::Identify,

@@ -7,20 +7,10 @@
 use super::program::Taken;
 use super::socket::{self, Halves, SocketError};
 use crate::filter::Wanted;
-use crate::link::{Link, LinkKind};
-use portolan_model::Text;
-
-/// What the user asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Io {
-    /// The way that is known to be the better one, without changing anything on an interface.
-    #[default]
-    Auto,
-    /// Packet sockets.
-    Packet,
-    /// Sockets for frames, both to send and to receive.
-    Xdp,
-}
+use crate::link::{self, Link, LinkKind};
+use crate::netlink::{Netlink, NetlinkError};
+use portolan_model::{IoChoice, Text};
+use portolan_wire::LinkType;
 
 /// Why an interface is not used by sockets for frames.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,16 +45,25 @@ pub enum WhyNot {
     },
 }
 
+/// What was found at one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// The interface.
+    pub name: Text,
+    /// Whether frames would leave there by a socket for frames.
+    pub sends: Result<(), WhyNot>,
+}
+
 /// Opens the way that was asked for, for answers that are `wanted`.
 ///
 /// # Errors
 /// Why packet sockets have to do.
-pub fn open(link: &Link, wanted: &Wanted<'_>, io: Io) -> Result<Halves, WhyNot> {
-    if io == Io::Packet {
+pub fn open(link: &Link, wanted: &Wanted<'_>, io: IoChoice) -> Result<Halves, WhyNot> {
+    if io == IoChoice::Packet {
         return Err(WhyNot::Asked);
     }
     suits(link)?;
-    let opened = if io == Io::Xdp {
+    let opened = if io == IoChoice::Xdp {
         if link.has_program {
             return Err(WhyNot::Occupied {
                 name: link.name.clone(),
@@ -78,6 +77,31 @@ pub fn open(link: &Link, wanted: &Wanted<'_>, io: Io) -> Result<Halves, WhyNot> 
         name: link.name.clone(),
         source,
     })
+}
+
+/// Whether frames would leave by each of these interfaces past packet sockets, found out by opening a
+/// socket there that sends nothing; else why not. What vanishes meanwhile is left out.
+///
+/// # Errors
+/// When the kernel does not tell of its interfaces.
+pub fn try_on(indexes: &[u32]) -> Result<Vec<Tried>, NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    let links = indexes
+        .iter()
+        .filter_map(|it| link::link(&mut netlink, *it).ok());
+    let nothing = |link: &Link| Wanted {
+        link_type: link.kind.link_type().unwrap_or(LinkType::Ethernet),
+        addresses: &[],
+        ports: 0..=0,
+    };
+    let tried = links.map(|link| {
+        let opened = open(&link, &nothing(&link), IoChoice::Auto);
+        Tried {
+            name: link.name,
+            sends: opened.map(drop),
+        }
+    });
+    Ok(tried.collect())
 }
 
 /// Whether an interface is one that frames leave this machine by, or a veth.

@@ -7,7 +7,7 @@ use super::area::{FRAME_BYTES, Frames};
 use super::ring::{Consumer, Descriptor, Producer};
 use nix::errno::Errno;
 use rustix::net::{SendFlags, send};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The sending half of a socket.
 #[derive(Debug)]
@@ -178,6 +178,12 @@ impl Sender {
             }
         }
         Ok(())
+    }
+}
+
+impl AsFd for Sender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

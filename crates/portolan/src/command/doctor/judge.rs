@@ -3,7 +3,7 @@
 use super::{Facts, StateFolder};
 use portolan_model::{Check, Verdict};
 use portolan_net::machine::{Clock, Firewall};
-use portolan_net::privilege::{FileLimit, NoPackets, Privilege};
+use portolan_net::privilege::{Capability, FileLimit, NoPackets, Privilege};
 use std::net::IpAddr;
 
 impl Facts {
@@ -12,6 +12,7 @@ impl Facts {
         vec![
             self.privileges(),
             self.raw_packets(),
+            self.xdp_sockets(),
             self.sandbox(),
             self.open_files(),
             self.memory(),
@@ -64,6 +65,55 @@ impl Facts {
                 ),
             ),
         }
+    }
+
+    fn xdp_sockets(&self) -> Check {
+        const NAME: &str = "XDP sockets";
+        let Some(frames) = &self.frames else {
+            let meaning = "Whether raw packets can leave by them shows in a scan.";
+            return check(
+                NAME,
+                Verdict::Unknown,
+                "the interfaces cannot be seen",
+                meaning,
+            );
+        };
+        let why_not: Vec<String> = frames
+            .iter()
+            .filter_map(|it| it.sends.as_ref().err().map(ToString::to_string))
+            .collect();
+        let good: Vec<&str> = frames
+            .iter()
+            .filter(|it| it.sends.is_ok())
+            .map(|it| it.name.as_str())
+            .collect();
+        if good.is_empty() {
+            let why = if why_not.is_empty() {
+                "no interface but loopback is up".to_owned()
+            } else {
+                why_not.join("; ")
+            };
+            let meaning = format!("Raw packets leave by packet sockets, which cost more: {why}.");
+            return check(NAME, Verdict::Note, "nowhere", meaning);
+        }
+        let elsewhere = if why_not.is_empty() {
+            String::new()
+        } else {
+            format!(" Elsewhere packet sockets do: {}.", why_not.join("; "))
+        };
+        let rights = [Capability::Bpf, Capability::NetAdmin].into_iter();
+        let missing = rights.filter(|it| self.privilege.holds(*it) != Some(true));
+        let missing: Vec<&str> = missing.map(Capability::name).collect();
+        let receives = if missing.is_empty() {
+            "`--io xdp` receives by them as well.".to_owned()
+        } else {
+            format!(
+                "To receive by them as well (`--io xdp`) this process lacks {}.",
+                missing.join(" and ")
+            )
+        };
+        let meaning = format!("Raw packets leave by them at less cost.{elsewhere} {receives}");
+        ok(NAME, good.join(", "), meaning)
     }
 
     fn sandbox(&self) -> Check {

@@ -4,6 +4,14 @@ use super::*;
 use portolan_model::Verdict;
 use portolan_net::interface::{Assigned, Interface};
 use portolan_net::privilege::Tracking;
+use portolan_net::raw::xdp::io::WhyNot;
+
+fn tried(name: &str, sends: Result<(), WhyNot>) -> Tried {
+    Tried {
+        name: name.into(),
+        sends,
+    }
+}
 
 /// A machine on which nothing stands in the way.
 fn healthy() -> Facts {
@@ -29,6 +37,7 @@ fn healthy() -> Facts {
             seccomp: Some(false),
         },
         packets: Ok(()),
+        frames: Some(vec![tried("eth0", Ok(()))]),
         files: Some(FileLimit {
             before: 1_024,
             now: 1_024,
@@ -89,6 +98,32 @@ fn a_machine_without_raw_packets_still_scans() {
     for why in [NoPackets::NoCapability, NoPackets::NotSupported] {
         check("raw packets", |it| it.packets = Err(why), Verdict::Note);
     }
+}
+
+#[test]
+fn xdp_sockets_are_judged_by_where_they_work() {
+    let frames = |it: &mut Facts, frames| it.frames = frames;
+    check("XDP sockets", |it| frames(it, None), Verdict::Unknown);
+    check(
+        "XDP sockets",
+        |it| frames(it, Some(Vec::new())),
+        Verdict::Note,
+    );
+    let occupied = WhyNot::Occupied {
+        name: "eth1".into(),
+    };
+    let bad = tried("eth1", Err(occupied.clone()));
+    let all = Some(vec![bad.clone()]);
+    check("XDP sockets", |it| frames(it, all.clone()), Verdict::Note);
+    let mut facts = healthy();
+    facts.frames = Some(vec![bad, tried("eth0", Ok(()))]);
+    facts.privilege.capabilities = Some(1 << 13);
+    let checks = facts.checks();
+    let check = checks.iter().find(|it| it.name == "XDP sockets").unwrap();
+    assert_eq!((check.verdict, check.found.as_str()), (Verdict::Ok, "eth0"));
+    let meaning = check.meaning.as_str();
+    assert!(meaning.contains(&occupied.to_string()), "{meaning}");
+    assert!(meaning.contains("cap_bpf and cap_net_admin"), "{meaning}");
 }
 
 #[test]
