@@ -8,6 +8,7 @@ use super::ring::{Consumer, Descriptor, Producer};
 use nix::errno::Errno;
 use rustix::net::{SendFlags, send};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// The sending half of a socket.
 #[derive(Debug)]
@@ -44,8 +45,9 @@ impl Sender {
         }
     }
 
-    /// Hands up to as many frames over as there is room for, without waiting; how many, at least
-    /// one. They leave in their order, at the latest when more are handed over.
+    /// Hands up to as many frames over as there is room for, which takes a few milliseconds at most
+    /// where the interface has none; how many, at least one. They leave in their order, at the latest
+    /// when more are handed over.
     ///
     /// # Errors
     /// `EAGAIN` when there is no room, or why the interface takes no frame. Nothing was handed over
@@ -163,17 +165,24 @@ impl Sender {
         mark.is_some_and(|mark| std::mem::replace(mark, under_way))
     }
 
-    /// Has the kernel send what waits, as far as it can now.
+    /// Has the kernel send what waits. Where the interface has no room for all of it, a little is
+    /// waited for: what stays would leave only with later frames.
     fn call(&self) -> Result<(), Errno> {
-        for _ in 0..CALLS_MAX {
+        for number in 0..CALLS_MAX {
             if !self.transmit.must_be_called() {
                 return Ok(());
             }
             match send(self.socket.as_fd(), &[], SendFlags::DONTWAIT) {
-                // One call sends a few dozen at most.
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                // All have left, or there is no room now.
-                Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::BUSY) => return Ok(()),
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                // One call sends a few dozen at most, and fewer where there is no room.
+                Err(
+                    rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS | rustix::io::Errno::BUSY,
+                ) => {
+                    if number >= CALLS_AT_ONCE {
+                        std::thread::sleep(PAUSE);
+                    }
+                }
                 Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
             }
         }
@@ -189,5 +198,9 @@ impl AsFd for Sender {
 
 /// Prepared frames that are handed over at once.
 const PREPARED: u32 = 256;
-/// A call sends at least 32 frames while there is room.
-const CALLS_MAX: usize = 16;
+/// Calls without a pause: each sends 32 frames or more while there is room, so that these are enough for
+/// a full ring.
+const CALLS_AT_ONCE: u32 = 16;
+/// All calls.
+const CALLS_MAX: u32 = 32;
+const PAUSE: Duration = Duration::from_micros(100);
