@@ -656,7 +656,7 @@ impl Group {
 }
 
 impl Life {
-    /// Whether the way to the group is to be asked for now, which is once in `every`.
+    /// Whether it is time to ask for the way to the group, which is once in `every`.
     pub(crate) fn asks_way(&mut self, now: Moment, every: Duration) -> bool {
         let asks = self.way_asked == Moment::START || now.since(self.way_asked) >= every;
         if asks {
