@@ -21,6 +21,9 @@ pub struct Plan {
     pub shard: Shard,
     /// How TCP is probed.
     pub engine: EngineChoice,
+    /// Whether hosts are looked for before their ports are asked.
+    #[serde(default)]
+    pub discovery: Discovery,
     /// Rates, retries and times; what is absent adapts by itself.
     pub pace: Pace,
     /// How far to go.
@@ -83,6 +86,17 @@ pub enum Depth {
     Identify,
     /// What can be learnt of it safely.
     Inspect,
+}
+
+/// Whether hosts are looked for before their ports are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Discovery {
+    /// They are: the ports of a host that answers nothing are not asked.
+    Always,
+    /// Every port of every host is asked.
+    #[default]
+    Never,
 }
 
 /// How TCP ports are probed.

@@ -2,6 +2,7 @@
 //! document of it. No waiting here: it is told, and it answers.
 
 use crate::checkpoint::{Checkpoint, SavedCounts, Snapshot, UnderWay};
+use crate::discovery::Seen;
 use crate::ended::{EndedHosts, FoundHosts, Names, Telling};
 use crate::host_record::HostRecord;
 use crate::own::Own;
@@ -13,7 +14,7 @@ use portolan_model::{
     Text, Transport, Unanswered,
 };
 use roaring::RoaringBitmap;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -151,6 +152,24 @@ impl Collector {
             }
         }
         closed
+    }
+
+    /// Takes what is known of hosts of window `window` beside their ports.
+    pub(crate) fn take_hosts(&mut self, window: u64, seen: Vec<Seen>) {
+        for host in seen {
+            let record = self.hosts.entry(host.address);
+            let record = record.or_insert_with(|| HostRecord::new(window));
+            record.see(&host);
+        }
+    }
+
+    /// Hosts under way that have answered, for which nobody needs to look again.
+    pub(crate) fn known(&self) -> HashSet<IpAddr> {
+        let under_way = self
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.window >= self.windows_ended && host.has_answered());
+        under_way.map(|(ip, _)| *ip).collect()
     }
 
     /// Tells of an open port that its host's record has; `false`: no look at it will be held.

@@ -15,6 +15,7 @@ pub(crate) fn plan(addresses: &str, ports: &str) -> Plan {
         seed: 1,
         shard: Shard::WHOLE,
         engine: EngineChoice::Connect,
+        discovery: portolan_model::Discovery::Never,
         pace: Pace::default(),
         depth: Depth::Identify,
         source_address: None,

@@ -5,6 +5,7 @@
 mod checkpoint;
 mod collector;
 mod contradiction;
+mod discovery;
 mod ended;
 mod engine_choice;
 mod host_record;

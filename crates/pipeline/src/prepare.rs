@@ -1,10 +1,10 @@
 //! From what the user wrote to a plan: reads specs, resolves names, applies exclusions and scope.
 //! Nothing is sent to a target here.
 
-use crate::engine_choice;
+use crate::{discovery, engine_choice};
 use portolan_catalog::{ports, reserved};
 use portolan_model::{
-    AddressSet, Depth, EngineChoice, Pace, Plan, PortSet, Scope, Shard, Target, Text,
+    AddressSet, Depth, Discovery, EngineChoice, Pace, Plan, PortSet, Scope, Shard, Target, Text,
 };
 use portolan_net::{interface, resolve};
 use portolan_targets::{
@@ -37,6 +37,9 @@ pub struct Wish {
     pub pace: Pace,
     /// How ports are probed; `None`: the best that this machine allows.
     pub engine: Option<EngineChoice>,
+    /// Whether hosts are looked for first; `None`: where more are named than are likely to be
+    /// there.
+    pub discovery: Option<Discovery>,
     /// How far to go.
     pub depth: Depth,
     /// Local address to send from.
@@ -151,6 +154,12 @@ pub enum PrepareError {
     /// Raw packets were asked for, and this process may not use them.
     #[error("the syn engine cannot be used: {0}; or leave --engine out")]
     Packets(portolan_net::privilege::NoPackets),
+    /// Hosts were to be looked for, which takes raw packets.
+    #[error(
+        "hosts are looked for by raw packets only; use --engine syn as well, or leave \
+         --discovery always out: connections ask every port of every host"
+    )]
+    DiscoveryByConnect,
     /// Raw packets need a block of source ports.
     #[error(
         "the syn engine sends from 256 source ports, the first a multiple of 256, and {port} is \
@@ -206,13 +215,16 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
     }
     let addresses = of_source_family(addresses, wish.source_address, &mut notices)?;
     let addresses = of_hosts(addresses, &mut notices);
+    let engine = engine_choice::choose(wish.engine, wish.source_port)?;
+    let discovery = discovery::choose(wish.discovery, engine, addresses.len())?;
     let plan = Plan {
         addresses,
         names: targets,
         tcp,
         seed: wish.seed,
         shard: wish.shard,
-        engine: engine_choice::choose(wish.engine, wish.source_port)?,
+        engine,
+        discovery,
         pace: wish.pace,
         depth: wish.depth,
         source_address: wish.source_address,
@@ -554,6 +566,7 @@ mod tests {
             seed: 1,
             shard: Shard::WHOLE,
             engine: EngineChoice::Connect,
+            discovery: Discovery::Never,
             pace: Pace::default(),
             depth: Depth::Ports,
             source_address: None,

@@ -3,15 +3,17 @@
 //! What is not here: the decision what to probe (`portolan-scan`), how hosts are reached
 //! ([`crate::ways`]), and what becomes of a find.
 
+use crate::discovery::{Lookout, Search};
 use crate::sweep::{Control, FAULT, Find, SweepOptions, Word, merge};
 use crate::ways::{Clock, Line, Way, Ways, answer_of};
-use portolan_model::{Endpoint, Moment, PortSet, Reason};
+use portolan_model::{Discovery, Endpoint, Moment, PortSet, Reason};
 use portolan_net::port_block::PortBlock;
 use portolan_net::raw::ring;
 use portolan_net::route::Origin;
 use portolan_scan::{Figures, SOURCE_PORTS, SynEngine, SynOptions, SynProbe};
 use portolan_targets::Window;
 use portolan_wire::{Syn, parse};
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,6 +52,9 @@ pub(crate) struct RawOptions {
     pub(crate) origin: Origin,
     pub(crate) block: PortBlock,
     pub(crate) key: [u8; 16],
+    pub(crate) discovery: Discovery,
+    /// Hosts of the first window that an earlier part of the run has found.
+    pub(crate) known: HashSet<IpAddr>,
 }
 
 /// Starts the thread. It ends when the order is exhausted or [`Control::drain`] is set, and says
@@ -68,6 +73,7 @@ pub(crate) fn start(
                 options,
                 control,
                 words,
+                lookout: Lookout::default(),
                 before: Figures::default(),
                 overruns: 0,
             }
@@ -85,6 +91,7 @@ struct Worker {
     options: RawOptions,
     control: Arc<Control>,
     words: Sender<Word>,
+    lookout: Lookout,
     /// Counts of the windows that are done.
     before: Figures,
     /// Frames that receivers had no room for, so far.
@@ -136,6 +143,7 @@ impl Worker {
             .collect();
         let control = Arc::clone(&self.control);
         let mut reached = ways.to(&addresses, || !control.drain.load(Ordering::Relaxed))?;
+        self.look_for_hosts(number, &addresses, &mut reached, ways)?;
         let positions = u32::try_from(window.len()).unwrap_or(u32::MAX);
         let decided = Arc::clone(&self.options.sweep.decided);
         let is_first = number == self.options.sweep.first_window;
@@ -195,6 +203,29 @@ impl Worker {
         self.write_gauge(figures);
         self.before = merge(self.before, figures);
         Ok(drain_until.is_none())
+    }
+
+    /// Finds out which hosts are there, and tells of them; the ways to others are taken away.
+    fn look_for_hosts(
+        &mut self,
+        window: u64,
+        addresses: &[IpAddr],
+        reached: &mut [Result<Way, Reason>],
+        ways: &mut Ways,
+    ) -> io::Result<()> {
+        let control = Arc::clone(&self.control);
+        let search = Search::of(&self.options);
+        let go_on = || !control.drain.load(Ordering::Relaxed);
+        let looked = self
+            .lookout
+            .look(&search, addresses, reached, ways, go_on)?;
+        self.before.probes = self.before.probes.saturating_add(looked.probes);
+        for hosts in looked.batches() {
+            let word = Word::Hosts { window, hosts };
+            let heard = self.words.blocking_send(word);
+            heard.map_err(|_| io::Error::other("nobody takes what the sweep finds"))?;
+        }
+        Ok(())
     }
 
     fn engine_options(&self) -> SynOptions {

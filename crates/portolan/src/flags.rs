@@ -147,6 +147,17 @@ pub(crate) struct ScanArgs {
         help_heading = "Probing"
     )]
     pub(crate) engine: Engine,
+    /// Look for hosts first, and ask the ports of those that answer: auto does so by raw packets
+    /// where more than 16 addresses are named; never asks every port of every address
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "PORTOLAN_DISCOVERY",
+        value_name = "WHEN",
+        help_heading = "Probing"
+    )]
+    pub(crate) discovery: DiscoveryArg,
     /// Probes a second in total
     #[arg(
         long,
@@ -318,6 +329,17 @@ pub(crate) enum Engine {
     Connect,
     /// Raw packets: need root, or the capability for them
     Syn,
+}
+
+/// Whether hosts are looked for first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiscoveryArg {
+    /// Always; takes raw packets
+    Always,
+    /// By raw packets where more than 16 addresses are named
+    Auto,
+    /// Never: every port of every address is asked
+    Never,
 }
 
 /// How far to go.

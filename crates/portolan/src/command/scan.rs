@@ -2,13 +2,13 @@
 //! comes back.
 
 use crate::exit;
-use crate::flags::{DepthArg, Engine, OnlyArg, Progress, ScanArgs, ShowArgs};
+use crate::flags::{DepthArg, DiscoveryArg, Engine, OnlyArg, Progress, ScanArgs, ShowArgs};
 use crate::folders;
 use crate::output::{self, Output};
 use crate::status::Status;
 use crate::terminal::{Terminal, sentence, show_error, show_note};
 use anyhow::{Context as _, bail};
-use portolan_model::{Depth, Document, EngineChoice, Event, Hosts, Pace, Plan, Preview};
+use portolan_model::{Depth, Discovery, Document, EngineChoice, Event, Hosts, Pace, Plan, Preview};
 use portolan_pipeline::{
     Authority, Checkpoint, CheckpointError, Ended, Finished, RunRequest, Source, Wish,
     current_engine, current_scope, prepare, preview, run as run_plan,
@@ -216,6 +216,11 @@ impl Scan<'_> {
                 max_time_s: args.max_time.map(|time| time.seconds),
             },
             engine: self.engine(),
+            discovery: match args.discovery {
+                DiscoveryArg::Always => Some(Discovery::Always),
+                DiscoveryArg::Auto => None,
+                DiscoveryArg::Never => Some(Discovery::Never),
+            },
             depth: match args.depth {
                 DepthArg::Ports => Depth::Ports,
                 DepthArg::Identify => Depth::Identify,
