@@ -20,6 +20,7 @@ mod preview;
 mod progress;
 mod raw_sweep;
 mod run;
+mod segment;
 mod silent;
 mod stop;
 mod sweep;
@@ -32,3 +33,4 @@ pub use prepare::{
 };
 pub use preview::preview;
 pub use run::{Ended, Finished, Kept, RunError, RunRequest, run};
+pub use segment::SegmentError;

@@ -1,6 +1,8 @@
 //! From what the user wrote to a plan: reads specs, resolves names, applies exclusions and scope.
-//! Nothing is sent to a target here.
+//! Nothing is sent to a target here, but for the request that makes the neighbours of an interface
+//! known where the user names them so.
 
+use crate::segment::{self, Asking};
 use crate::{discovery, engine_choice};
 use portolan_catalog::{ports, reserved};
 use portolan_model::{
@@ -40,6 +42,8 @@ pub struct Wish {
     /// Whether hosts are looked for first; `None`: where more are named than are likely to be
     /// there.
     pub discovery: Option<Discovery>,
+    /// Nothing may be sent, to whomever.
+    pub dry_run: bool,
     /// How far to go.
     pub depth: Depth,
     /// Local address to send from.
@@ -160,6 +164,9 @@ pub enum PrepareError {
          --discovery always out: connections ask every port of every host"
     )]
     DiscoveryByConnect,
+    /// The neighbours of an interface were named, and cannot be asked for.
+    #[error(transparent)]
+    Segment(#[from] segment::SegmentError),
     /// Raw packets need a block of source ports.
     #[error(
         "the syn engine sends from 256 source ports, the first a multiple of 256, and {port} is \
@@ -200,7 +207,7 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
     let tcp = ports_in_scope(selection.tcp, &scope, wish.ports.is_some(), &mut notices)?;
 
     scope.denied.extend_from(&denied_by(boundaries).await?);
-    let (wanted, targets) = resolve_targets(specs, &mut notices).await?;
+    let (wanted, targets) = resolve_targets(specs, &scope, &wish, &mut notices).await?;
     let scoped = apply_scope(&scope, &wanted);
     if !scoped.denied.is_empty() && !scoped.inside.is_empty() {
         notices.push(format!(
@@ -461,6 +468,8 @@ async fn denied_by(boundaries: Vec<Spec>) -> Result<AddressSet, PrepareError> {
     for boundary in boundaries {
         denied.push(match boundary {
             Spec::Addresses(addresses) => addresses,
+            // No boundary is read as one.
+            Spec::AllNodes(_) => continue,
             Spec::Name(name) => resolve::resolve(&name).await?.into_iter().collect(),
         });
     }
@@ -470,6 +479,8 @@ async fn denied_by(boundaries: Vec<Spec>) -> Result<AddressSet, PrepareError> {
 /// The addresses of all targets, and those of them that were names.
 async fn resolve_targets(
     specs: Vec<Spec>,
+    scope: &Scope,
+    wish: &Wish,
     notices: &mut Vec<String>,
 ) -> Result<(AddressSet, Vec<Target>), PrepareError> {
     let mut sets = Vec::with_capacity(specs.len());
@@ -477,6 +488,14 @@ async fn resolve_targets(
     for spec in specs {
         match spec {
             Spec::Addresses(addresses) => sets.push(addresses),
+            Spec::AllNodes(interface) => {
+                let asking = Asking {
+                    interface: &interface,
+                    scope,
+                    wish,
+                };
+                sets.push(segment::targets(&asking, notices)?);
+            }
             Spec::Name(name) => {
                 let all = resolve::resolve(&name).await?;
                 let routed = all.iter().copied().map(resolve::has_route).collect();
@@ -554,6 +573,7 @@ mod tests {
     fn set(text: &str) -> AddressSet {
         match Spec::parse_boundary(text).unwrap() {
             Spec::Addresses(set) => set,
+            Spec::AllNodes(name) => panic!("{name} is an interface"),
             Spec::Name(name) => panic!("{name} is a name"),
         }
     }

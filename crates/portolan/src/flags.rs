@@ -6,6 +6,7 @@ use crate::command::local::LocalArgs;
 use crate::values::{Duration, Rate, ShardArg, Timeout};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use portolan_model::Discovery;
 use portolan_report::Format;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -340,6 +341,17 @@ pub(crate) enum DiscoveryArg {
     Auto,
     /// Never: every port of every address is asked
     Never,
+}
+
+impl DiscoveryArg {
+    /// What the user decided; `None`: nothing.
+    pub(crate) const fn wished(self) -> Option<Discovery> {
+        match self {
+            Self::Always => Some(Discovery::Always),
+            Self::Auto => None,
+            Self::Never => Some(Discovery::Never),
+        }
+    }
 }
 
 /// How far to go.

@@ -1,6 +1,8 @@
 //! Hosts behind a router, most of which are not there: which are found, by what, and how many
 //! packets the others get. Neighbours of an IPv6 segment are in `neighbours`.
 
+mod neighbours;
+
 use super::watch::{SYN, Watch, Watched};
 use super::{Engine, Network};
 use crate::program::Program;
@@ -148,10 +150,8 @@ const PARTIAL: [(&str, &str, &str); 8] = [
 fn one_kind_of_answer_is_enough() {
     let network = Network::new(Engine::Syn, vec![443]);
     network.wire.route(BEHIND).unwrap();
-    let accept: String = PARTIAL
-        .iter()
-        .map(|(address, rule, _)| format!("ip daddr {address} {rule} accept\n"))
-        .collect();
+    let accept = PARTIAL.map(|(address, rule, _)| format!("ip daddr {address} {rule} accept"));
+    let accept = accept.join("\n");
     let rules = format!(
         "table inet partial {{
            chain input {{
