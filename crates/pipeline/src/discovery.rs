@@ -27,16 +27,22 @@ use std::time::{Duration, Instant, SystemTime};
 /// for first, unless the user says otherwise.
 const NAMED_MAX: u128 = 16;
 
-/// Whether hosts are looked for in a run over `addresses` addresses.
+/// A silent host gets no more probes by being asked so few ports than by being looked for.
+const PORTS_FEW: u32 = 4;
+
+/// Whether hosts are looked for in a run over `addresses` addresses with `ports` ports each.
 pub(crate) fn choose(
     wished: Option<Discovery>,
     engine: EngineChoice,
     addresses: u128,
+    ports: u32,
 ) -> Result<Discovery, PrepareError> {
     match (wished, engine) {
         (Some(Discovery::Always), EngineChoice::Connect) => Err(PrepareError::DiscoveryByConnect),
         (Some(wished), _) => Ok(wished),
-        (None, EngineChoice::Syn) if addresses > NAMED_MAX => Ok(Discovery::Always),
+        (None, EngineChoice::Syn) if addresses > NAMED_MAX && ports > PORTS_FEW => {
+            Ok(Discovery::Always)
+        }
         (None, _) => Ok(Discovery::Never),
     }
 }
@@ -64,9 +70,13 @@ pub(crate) struct Search<'a> {
 }
 
 /// What was seen of a window.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Looked {
-    hosts: Vec<Seen>,
+    /// Hosts of which something is known.
+    pub(crate) seen: Vec<Seen>,
+    /// Hosts that did not answer, whose ports are not asked. A device on the way may have said
+    /// something of them.
+    pub(crate) undiscovered: Vec<IpAddr>,
     /// Probes that were sent.
     pub(crate) probes: u64,
 }
@@ -77,8 +87,6 @@ pub(crate) struct Lookout {
     experience: Experience,
 }
 
-/// Hosts that are told of together.
-const BATCH: usize = 4_096;
 /// Probes sent between two looks at what came in.
 const PROBES: usize = 64;
 /// Frames taken from one interface at once.
@@ -117,13 +125,6 @@ impl<'a> Search<'a> {
     }
 }
 
-impl Looked {
-    /// The hosts, some at a time.
-    pub(crate) fn batches(&self) -> impl Iterator<Item = Vec<Seen>> + '_ {
-        self.hosts.chunks(BATCH).map(<[Seen]>::to_vec)
-    }
-}
-
 impl Lookout {
     /// Finds out which hosts at `addresses` are there. The way to one that is not found is taken
     /// away from `reached`, with the reason. `go_on` ends it early; ways then stay.
@@ -144,7 +145,7 @@ impl Lookout {
         for (at, (address, way)) in addresses.iter().zip(reached.iter()).enumerate() {
             let Ok(way) = way else { continue };
             if let Some(mac) = ways.neighbour(*address) {
-                looked.hosts.push(Seen {
+                looked.seen.push(Seen {
                     address: *address,
                     is_up: true,
                     reason: if address.is_ipv4() {
@@ -189,10 +190,11 @@ impl Lookout {
                 continue;
             };
             if let Some(seen) = seen(*address, &verdict) {
-                looked.hosts.push(seen);
+                looked.seen.push(seen);
             }
             if !matches!(verdict.found, Found::Up { .. }) {
                 *way = Err(Reason::NotDiscovered);
+                looked.undiscovered.push(*address);
             }
         }
         Ok(looked)
@@ -437,7 +439,7 @@ mod tests {
     #[test]
     fn networks_are_looked_over_first_and_named_hosts_are_not() {
         let check = |wished, engine, addresses, expected: Option<Discovery>| {
-            assert_eq!(choose(wished, engine, addresses).ok(), expected);
+            assert_eq!(choose(wished, engine, addresses, 5).ok(), expected);
         };
         let (always, never) = (Discovery::Always, Discovery::Never);
         let (syn, connect) = (EngineChoice::Syn, EngineChoice::Connect);
@@ -448,5 +450,8 @@ mod tests {
         check(Some(never), syn, 70_000, Some(never));
         check(Some(never), connect, 70_000, Some(never));
         check(Some(always), connect, 70_000, None);
+        // Where few ports are asked, looking for hosts costs more than it saves.
+        assert_eq!(choose(None, syn, 70_000, 4).ok(), Some(never));
+        assert_eq!(choose(Some(always), syn, 70_000, 1).ok(), Some(always));
     }
 }

@@ -154,6 +154,11 @@ impl HostRecord {
         self.rtt
     }
 
+    /// Whether the host itself answered.
+    pub(crate) fn is_up(&self) -> bool {
+        self.is_up
+    }
+
     /// Its hardware address, when that was seen.
     pub(crate) fn mac(&self) -> Option<[u8; 6]> {
         self.mac

@@ -160,8 +160,8 @@ pub enum PrepareError {
     Packets(portolan_net::privilege::NoPackets),
     /// Hosts were to be looked for, which takes raw packets.
     #[error(
-        "hosts are looked for by raw packets only; use --engine syn as well, or leave \
-         --discovery always out: connections ask every port of every host"
+        "hosts are looked for by raw packets only, and this scan connects (`portolan doctor` tells \
+         why); leave --discovery always out to ask every port of every host"
     )]
     DiscoveryByConnect,
     /// The neighbours of an interface were named, and cannot be asked for.
@@ -223,7 +223,7 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
     let addresses = of_source_family(addresses, wish.source_address, &mut notices)?;
     let addresses = of_hosts(addresses, &mut notices);
     let engine = engine_choice::choose(wish.engine, wish.source_port)?;
-    let discovery = discovery::choose(wish.discovery, engine, addresses.len())?;
+    let discovery = discovery::choose(wish.discovery, engine, addresses.len(), tcp.len())?;
     let plan = Plan {
         addresses,
         names: targets,

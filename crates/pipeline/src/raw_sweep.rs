@@ -143,12 +143,15 @@ impl Worker {
             .collect();
         let control = Arc::clone(&self.control);
         let mut reached = ways.to(&addresses, || !control.drain.load(Ordering::Relaxed))?;
-        self.look_for_hosts(number, &addresses, &mut reached, ways)?;
+        let undiscovered = self.look_for_hosts(number, window, &addresses, &mut reached, ways)?;
         let positions = u32::try_from(window.len()).unwrap_or(u32::MAX);
         let decided = Arc::clone(&self.options.sweep.decided);
         let is_first = number == self.options.sweep.first_window;
         let lookup = |position: u32| {
             let slot = window.slot(u64::from(position))?;
+            if is_undiscovered(&undiscovered, slot.host) {
+                return None;
+            }
             let known = if is_first && !decided.is_empty() {
                 decided.get(&window.address(slot.host)?)
             } else {
@@ -206,26 +209,37 @@ impl Worker {
     }
 
     /// Finds out which hosts are there, and tells of them; the ways to others are taken away.
+    /// Answers by host which were looked for in vain, so that their ports need no word each.
     fn look_for_hosts(
         &mut self,
-        window: u64,
+        number: u64,
+        window: &Window,
         addresses: &[IpAddr],
         reached: &mut [Result<Way, Reason>],
         ways: &mut Ways,
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<bool>> {
         let control = Arc::clone(&self.control);
         let search = Search::of(&self.options);
         let go_on = || !control.drain.load(Ordering::Relaxed);
-        let looked = self
-            .lookout
-            .look(&search, addresses, reached, ways, go_on)?;
+        let lookout = &mut self.lookout;
+        let mut looked = lookout.look(&search, addresses, reached, ways, go_on)?;
         self.before.probes = self.before.probes.saturating_add(looked.probes);
-        for hosts in looked.batches() {
-            let word = Word::Hosts { window, hosts };
-            let heard = self.words.blocking_send(word);
-            heard.map_err(|_| io::Error::other("nobody takes what the sweep finds"))?;
+        let ports = u64::from(self.options.ports.len());
+        let mut undiscovered = Vec::new();
+        if window.len() == u64::from(window.hosts()).saturating_mul(ports) {
+            let ways = reached.iter();
+            undiscovered.extend(ways.map(|way| *way == Err(Reason::NotDiscovered)));
+        } else {
+            // Which of their ports are this shard's only the order knows.
+            looked.undiscovered.clear();
         }
-        Ok(())
+        let word = Word::Hosts {
+            window: number,
+            looked,
+        };
+        let heard = self.words.blocking_send(word);
+        heard.map_err(|_| io::Error::other("nobody takes what the sweep finds"))?;
+        Ok(undiscovered)
     }
 
     fn engine_options(&self) -> SynOptions {
@@ -429,6 +443,11 @@ impl Worker {
     fn now(&self) -> Moment {
         Moment::after_start(self.options.sweep.started.elapsed())
     }
+}
+
+fn is_undiscovered(undiscovered: &[bool], host: u32) -> bool {
+    let host = usize::try_from(host).unwrap_or(usize::MAX);
+    undiscovered.get(host).copied().unwrap_or(false)
 }
 
 /// Queues a probe; the line it leaves by.

@@ -374,7 +374,7 @@ impl State {
                 let closed = self.collector.take(window, finds);
                 self.looks.release(closed);
             }
-            Some(Word::Hosts { window, hosts }) => self.collector.take_hosts(window, hosts),
+            Some(Word::Hosts { window, looked }) => self.collector.take_hosts(window, looked),
             Some(Word::WindowEnded) => {
                 self.workers_in_window = self.workers_in_window.saturating_sub(1);
                 if self.workers_in_window == 0 {

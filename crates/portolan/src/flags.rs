@@ -89,8 +89,14 @@ pub(crate) struct ShowArgs {
 /// Arguments of `scan`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ScanArgs {
-    /// Addresses, networks, ranges (10.0.0.1-20, 10.0.0-3.1-254) or host names; - reads stdin
-    #[arg(value_name = "TARGETS", value_hint = ValueHint::Hostname, help_heading = "Targets")]
+    /// What to scan
+    #[arg(
+        help = "Addresses, networks, ranges (10.0.0.1-20, 10.0.0-3.1-254), host names, or \
+                ff02::1%IFACE for the IPv6 neighbours on IFACE; - reads stdin",
+        value_name = "TARGETS",
+        value_hint = ValueHint::Hostname,
+        help_heading = "Targets"
+    )]
     pub(crate) targets: Vec<String>,
     /// Read targets from a list, nmap XML or Portolan JSON
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath,
@@ -148,8 +154,9 @@ pub(crate) struct ScanArgs {
         help_heading = "Probing"
     )]
     pub(crate) engine: Engine,
-    /// Look for hosts first, and ask the ports of those that answer: auto does so by raw packets
-    /// where more than 16 addresses are named; never asks every port of every address
+    /// Look for hosts first, by raw packets, and ask the ports of those that answer: auto does so
+    /// where packets may be sent, for more than 16 addresses and 4 ports; never asks every port of
+    /// every address
     #[arg(
         long,
         value_enum,
@@ -337,7 +344,7 @@ pub(crate) enum Engine {
 pub(crate) enum DiscoveryArg {
     /// Always; takes raw packets
     Always,
-    /// By raw packets where more than 16 addresses are named
+    /// By raw packets, where more than 16 addresses and 4 ports are named
     Auto,
     /// Never: every port of every address is asked
     Never,

@@ -625,7 +625,7 @@ fn memory_is_bounded_by_the_number_of_hosts() {
     // What nobody answers is dropped on the way: the last hosts get less than the first.
     assert_eq!(network.probes[&1].len(), 10);
     assert!(
-        network.probes[&65_535].len() <= 5,
+        network.probes[&65_535].len() < 8,
         "{:?}",
         network.probes[&65_535]
     );

@@ -75,7 +75,7 @@ const START: f64 = 1_000.0;
 /// Before the first answer the pace doubles in this time.
 const DOUBLING_S: f64 = 0.1;
 /// Probes a second, at most, unless the user asks for more.
-const MOST: f64 = 20_000.0;
+const MOST: f64 = 50_000.0;
 /// Below so many nothing is gained by slowing down for this machine.
 const LEAST: f64 = 500.0;
 
