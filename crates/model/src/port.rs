@@ -126,7 +126,7 @@ pub enum Reason {
     /// The host answered with a reset.
     Rst,
     /// The host told its hardware address (ARP, RFC 826). Shows a host, never a port; so do the
-    /// four that follow.
+    /// three that follow.
     ArpResponse,
     /// The host answered an echo request (RFC 792, RFC 4443 §4.2).
     EchoReply,
@@ -134,7 +134,7 @@ pub enum Reason {
     NdResponse,
     /// The host answered a timestamp request (RFC 792).
     TimestampReply,
-    /// The host answered a datagram.
+    /// A datagram was answered.
     UdpResponse,
     /// An ICMP error came back.
     Icmp(Unreachable),
@@ -170,14 +170,13 @@ impl Reason {
     /// The state this reason shows for a TCP port.
     pub const fn tcp_state(self) -> State {
         match self {
-            Self::SynAck => State::Open,
+            Self::SynAck | Self::UdpResponse => State::Open,
             Self::Rst => State::Closed,
             Self::Icmp(_) | Self::Timeout { .. } => State::Filtered,
             Self::ArpResponse
             | Self::EchoReply
             | Self::NdResponse
             | Self::TimestampReply
-            | Self::UdpResponse
             | Self::NoNeighbour
             | Self::NotDiscovered
             | Self::NoRoute
@@ -192,11 +191,11 @@ impl Reason {
 
     /// Whether the host, or a device in front of it, said something.
     pub const fn is_answer(self) -> bool {
-        self.shows_host() || matches!(self, Self::Icmp(_))
+        self.is_of_host() || matches!(self, Self::Icmp(_))
     }
 
     /// Whether the host itself must have said it. An ICMP error may come from the host as well.
-    pub const fn shows_host(self) -> bool {
+    pub const fn is_of_host(self) -> bool {
         matches!(
             self,
             Self::SynAck

@@ -285,7 +285,7 @@ fn a_resumed_run_tells_again_what_was_found() {
 fn seen(ip: &str, reason: Reason) -> crate::discovery::Seen {
     crate::discovery::Seen {
         address: ip.parse().unwrap(),
-        is_up: reason.shows_host(),
+        is_up: reason.is_of_host(),
         reason,
         rtt: Some(Duration::from_millis(3)),
         mac: Some([2, 0, 0, 0, 0, 7]),

@@ -128,7 +128,7 @@ fn check_outcome(plan: &Plan, outcome: &Outcome, mut decided: RoaringBitmap) -> 
         None => !outcome.is_up,
         // Such an error comes from the host itself, or from a device on the way.
         Some(Reason::Icmp(_)) => true,
-        Some(reason) => reason.shows_host() && outcome.is_up,
+        Some(reason) => reason.is_of_host() && outcome.is_up,
     };
     if !fits {
         return Err("its answer does not show its state".to_owned());
