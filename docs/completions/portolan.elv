@@ -48,6 +48,7 @@ set edit:completion:arg-completer[portolan] = {|@words|
             cand --ports '80,443,8000-8100, - for all, top100, service names, T:… [default: top1000]'
             cand --engine 'How TCP is probed'
             cand --io 'How raw packets pass between the program and an interface'
+            cand --discovery 'Look for hosts first, by raw packets, and ask the ports of those that answer: auto does so where packets may be sent, for more than 16 addresses and 4 ports; never asks every port of every address'
             cand --rate 'Probes a second in total'
             cand --host-rate 'Probes a second to one host'
             cand --retries 'Further probes to a silent port [default: as many as the measured loss asks for]'

@@ -51,6 +51,9 @@ syn\t'Raw packets: need root, or the capability for them'"
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l io -d 'How raw packets pass between the program and an interface' -r -f -a "auto\t'The best way that changes nothing on an interface'
 packet\t'Packet sockets alone'
 xdp\t'XDP sockets to send and receive, and a program on the interface, which may restart it'"
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l discovery -d 'Look for hosts first, by raw packets, and ask the ports of those that answer: auto does so where packets may be sent, for more than 16 addresses and 4 ports; never asks every port of every address' -r -f -a "always\t'Always; takes raw packets'
+auto\t'By raw packets, where more than 16 addresses and 4 ports are named'
+never\t'Never: every port of every address is asked'"
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l rate -d 'Probes a second in total' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l host-rate -d 'Probes a second to one host' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l retries -d 'Further probes to a silent port [default: as many as the measured loss asks for]' -r

@@ -1,6 +1,7 @@
 //! Scans over a real kernel's network in namespaces of their own: what filters, loss and missing
 //! routes look like. Needs root, `ip` and `nft`; only addresses that no network uses.
 
+mod discovery;
 mod own_errors;
 mod prefix;
 mod router;

@@ -29,7 +29,7 @@ pub use endpoint::{Endpoint, Transport};
 pub use event::{Event, Progress};
 pub use listener::{Listener, Process, Reach};
 pub use moment::Moment;
-pub use plan::{Depth, EngineChoice, IoChoice, Pace, Plan, Shard, Target};
+pub use plan::{Depth, Discovery, EngineChoice, IoChoice, Pace, Plan, Shard, Target};
 pub use port::{Reason, State, Unreachable};
 pub use port_set::PortSet;
 pub use preview::Preview;

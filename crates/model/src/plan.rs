@@ -24,6 +24,9 @@ pub struct Plan {
     /// How raw packets pass between this process and an interface.
     #[serde(default)]
     pub io: IoChoice,
+    /// Whether hosts are looked for before their ports are asked.
+    #[serde(default)]
+    pub discovery: Discovery,
     /// Rates, retries and times; what is absent adapts by itself.
     pub pace: Pace,
     /// How far to go.
@@ -99,6 +102,17 @@ pub enum IoChoice {
     Packet,
     /// Sockets for frames (`AF_XDP`) to send and to receive, with a program on the interface.
     Xdp,
+}
+
+/// Whether hosts are looked for before their ports are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Discovery {
+    /// They are: the ports of a host that answers nothing are not asked.
+    Always,
+    /// Every port of every host is asked.
+    #[default]
+    Never,
 }
 
 /// How TCP ports are probed.

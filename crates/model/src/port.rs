@@ -125,6 +125,17 @@ pub enum Reason {
     SynAck,
     /// The host answered with a reset.
     Rst,
+    /// The host told its hardware address (ARP, RFC 826). Shows a host, never a port; so do the
+    /// three that follow.
+    ArpResponse,
+    /// The host answered an echo request (RFC 792, RFC 4443 §4.2).
+    EchoReply,
+    /// The host told its hardware address (neighbour discovery, RFC 4861).
+    NdResponse,
+    /// The host answered a timestamp request (RFC 792).
+    TimestampReply,
+    /// A datagram was answered.
+    UdpResponse,
     /// An ICMP error came back.
     Icmp(Unreachable),
     /// Nothing came back to this many probes.
@@ -135,6 +146,8 @@ pub enum Reason {
     /// The host did not answer the neighbour discovery of its own segment (ARP, RFC 826; ND,
     /// RFC 4861), so no probe reached the wire.
     NoNeighbour,
+    /// The host answered none of the probes that look for hosts, so its ports were not asked.
+    NotDiscovered,
     /// This machine has no route to the address.
     NoRoute,
     /// This machine ran out of something (descriptors, ports, buffers) more often than the run
@@ -157,10 +170,15 @@ impl Reason {
     /// The state this reason shows for a TCP port.
     pub const fn tcp_state(self) -> State {
         match self {
-            Self::SynAck => State::Open,
+            Self::SynAck | Self::UdpResponse => State::Open,
             Self::Rst => State::Closed,
             Self::Icmp(_) | Self::Timeout { .. } => State::Filtered,
-            Self::NoNeighbour
+            Self::ArpResponse
+            | Self::EchoReply
+            | Self::NdResponse
+            | Self::TimestampReply
+            | Self::NoNeighbour
+            | Self::NotDiscovered
             | Self::NoRoute
             | Self::LocalLimit
             | Self::LocalPolicy
@@ -173,7 +191,21 @@ impl Reason {
 
     /// Whether the host, or a device in front of it, said something.
     pub const fn is_answer(self) -> bool {
-        matches!(self, Self::SynAck | Self::Rst | Self::Icmp(_))
+        self.is_of_host() || matches!(self, Self::Icmp(_))
+    }
+
+    /// Whether the host itself must have said it. An ICMP error may come from the host as well.
+    pub const fn is_of_host(self) -> bool {
+        matches!(
+            self,
+            Self::SynAck
+                | Self::Rst
+                | Self::ArpResponse
+                | Self::EchoReply
+                | Self::NdResponse
+                | Self::TimestampReply
+                | Self::UdpResponse
+        )
     }
 }
 
@@ -182,6 +214,11 @@ impl fmt::Display for Reason {
         match self {
             Self::SynAck => f.pad("syn-ack"),
             Self::Rst => f.pad("rst"),
+            Self::ArpResponse => f.pad("arp-response"),
+            Self::EchoReply => f.pad("echo-reply"),
+            Self::NdResponse => f.pad("nd-response"),
+            Self::TimestampReply => f.pad("timestamp-reply"),
+            Self::UdpResponse => f.pad("udp-response"),
             Self::Icmp(code) => match (code.name(), code) {
                 (Some(name), _) => f.pad(name),
                 (None, Unreachable::V4(code)) => f.pad(&format!("icmp type 3 code {code}")),
@@ -196,6 +233,7 @@ impl fmt::Display for Reason {
             Self::Timeout { probes: 1 } => f.pad("timeout after 1 probe"),
             Self::Timeout { probes } => f.pad(&format!("timeout after {probes} probes")),
             Self::NoNeighbour => f.pad("no neighbour"),
+            Self::NotDiscovered => f.pad("no answer to discovery"),
             Self::NoRoute => f.pad("no route"),
             Self::LocalLimit => f.pad("local limit"),
             Self::LocalPolicy => f.pad("local policy"),
@@ -239,8 +277,14 @@ impl FromStr for Reason {
         Ok(match text {
             "syn-ack" => Self::SynAck,
             "rst" => Self::Rst,
+            "arp-response" => Self::ArpResponse,
+            "echo-reply" => Self::EchoReply,
+            "nd-response" => Self::NdResponse,
+            "timestamp-reply" => Self::TimestampReply,
+            "udp-response" => Self::UdpResponse,
             "timeout after 1 probe" => Self::Timeout { probes: 1 },
             "no neighbour" => Self::NoNeighbour,
+            "no answer to discovery" => Self::NotDiscovered,
             "no route" => Self::NoRoute,
             "local limit" => Self::LocalLimit,
             "local policy" => Self::LocalPolicy,
@@ -300,7 +344,13 @@ mod tests {
         let rest = [
             Reason::SynAck,
             Reason::Rst,
+            Reason::ArpResponse,
+            Reason::EchoReply,
+            Reason::NdResponse,
+            Reason::TimestampReply,
+            Reason::UdpResponse,
             Reason::NoNeighbour,
+            Reason::NotDiscovered,
             Reason::NoRoute,
             Reason::LocalLimit,
             Reason::LocalPolicy,

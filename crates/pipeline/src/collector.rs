@@ -2,6 +2,7 @@
 //! document of it. No waiting here: it is told, and it answers.
 
 use crate::checkpoint::{Checkpoint, SavedCounts, Snapshot, UnderWay};
+use crate::discovery::Looked;
 use crate::ended::{EndedHosts, FoundHosts, Names, Telling};
 use crate::host_record::HostRecord;
 use crate::own::Own;
@@ -13,7 +14,7 @@ use portolan_model::{
     Text, Transport, Unanswered,
 };
 use roaring::RoaringBitmap;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -50,6 +51,9 @@ pub(crate) struct Collector {
     reasons: BTreeMap<Reason, u64>,
     /// Ports that were not tested, of all hosts that ended.
     not_tested: BTreeMap<Reason, u64>,
+    /// Hosts of the window under way that were not discovered. A checkpoint leaves them out: a
+    /// resumed run looks for them again.
+    undiscovered: Vec<IpAddr>,
     windows_ended: u64,
     /// Decided ports of the window under way.
     decided: u64,
@@ -73,6 +77,7 @@ impl Collector {
             silent_before: Unanswered::default(),
             reasons: BTreeMap::new(),
             not_tested: BTreeMap::new(),
+            undiscovered: Vec::new(),
             windows_ended: 0,
             decided: 0,
             open: 0,
@@ -151,6 +156,46 @@ impl Collector {
             }
         }
         closed
+    }
+
+    /// Takes what is known of hosts of window `window` beside their ports.
+    pub(crate) fn take_hosts(&mut self, window: u64, looked: Looked) {
+        for host in looked.seen {
+            let record = self.hosts.entry(host.address);
+            let record = record.or_insert_with(|| HostRecord::new(window));
+            record.see(&host);
+        }
+        let ports = u64::from(self.plan.tcp.len());
+        for ip in looked.undiscovered {
+            let mut known = 0;
+            if let Some(record) = self.hosts.get_mut(&ip) {
+                known = record.decided().len();
+                record.leave_undecided(&self.plan.tcp, Reason::NotDiscovered);
+            } else {
+                self.undiscovered.push(ip);
+            }
+            let new = ports.saturating_sub(known);
+            self.decided = self.decided.saturating_add(new);
+        }
+    }
+
+    /// Counts the hosts that were not discovered, none of whose ports is asked.
+    fn end_undiscovered(&mut self) {
+        let ports = u64::from(self.plan.tcp.len());
+        for ip in std::mem::take(&mut self.undiscovered) {
+            add(&mut self.not_tested, Reason::NotDiscovered, ports);
+            add(&mut self.reasons, Reason::NotDiscovered, ports);
+            self.silent.insert(ip);
+        }
+    }
+
+    /// Hosts under way that are up, for which nobody needs to look again.
+    pub(crate) fn known(&self) -> HashSet<IpAddr> {
+        let under_way = self
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.window >= self.windows_ended && host.is_up());
+        under_way.map(|(ip, _)| *ip).collect()
     }
 
     /// Tells of an open port that its host's record has; `false`: no look at it will be held.
@@ -266,6 +311,7 @@ impl Collector {
 
     /// All workers have ended window `window`.
     pub(crate) fn end_window(&mut self, window: u64) {
+        self.end_undiscovered();
         self.windows_ended = window.saturating_add(1);
         self.decided = 0;
         let hosts = self.hosts.iter();
@@ -282,6 +328,7 @@ impl Collector {
     /// Ends the hosts that are under way although ports of them are undecided, for `reason`.
     /// Answers how many open ports were not looked at for it.
     pub(crate) fn end_early(&mut self, reason: Reason) -> u64 {
+        self.end_undiscovered();
         let mut passed_over = 0_u64;
         let mut under_way: Vec<IpAddr> = self.hosts.keys().copied().collect();
         under_way.sort_unstable();

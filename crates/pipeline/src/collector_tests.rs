@@ -18,6 +18,7 @@ pub(crate) fn plan(addresses: &str, ports: &str) -> Plan {
         shard: Shard::WHOLE,
         engine: EngineChoice::Connect,
         io: IoChoice::Auto,
+        discovery: portolan_model::Discovery::Never,
         pace: Pace::default(),
         depth: Depth::Identify,
         source_address: None,
@@ -282,4 +283,75 @@ fn a_resumed_run_tells_again_what_was_found() {
         (hosts, unanswered)
     };
     assert_eq!(finished(resumed), finished(collector));
+}
+
+fn seen(ip: &str, reason: Reason) -> crate::discovery::Seen {
+    crate::discovery::Seen {
+        address: ip.parse().unwrap(),
+        is_up: reason.is_of_host(),
+        reason,
+        rtt: Some(Duration::from_millis(3)),
+        mac: Some([2, 0, 0, 0, 0, 7]),
+    }
+}
+
+/// One host that answers, one of which a router says something, and one that is silent.
+fn looked() -> Looked {
+    let unreachable = Reason::Icmp(portolan_model::Unreachable::V4(1));
+    let addresses = ["192.0.2.1", "192.0.2.2"].map(|it| it.parse().unwrap());
+    Looked {
+        seen: vec![
+            seen("192.0.2.0", Reason::EchoReply),
+            seen("192.0.2.1", unreachable),
+        ],
+        undiscovered: addresses.to_vec(),
+        probes: 22,
+    }
+}
+
+#[test]
+fn hosts_that_were_looked_for_in_vain_are_counted_and_hold_nothing() {
+    let mut collector = collector(&plan("192.0.2.0-192.0.2.2", "1-1000"));
+    collector.take_hosts(0, looked());
+    assert_eq!(collector.decided_in_window(), 2_000);
+    assert_eq!(collector.known().len(), 1);
+    collector.end_window(0);
+    assert_eq!(collector.not_tested(Reason::NotDiscovered), 2_000);
+    let (hosts, unanswered) = collector.finish();
+    let silent: AddressSet = ["192.0.2.2".parse().unwrap()].into_iter().collect();
+    assert_eq!(unanswered.addresses, silent);
+    assert_eq!(unanswered.reasons, [(Reason::NotDiscovered, 1_000)]);
+    let hosts: Vec<_> = hosts.by_address().collect();
+    assert_eq!(hosts.len(), 2);
+    let up = (hosts[0].state, hosts[0].reason, hosts[0].rtt_ms);
+    let expected = (
+        portolan_model::HostState::Up,
+        Some(Reason::EchoReply),
+        Some(3.0),
+    );
+    assert_eq!(up, expected);
+    assert_eq!(hosts[0].mac.as_deref(), Some("02:00:00:00:00:07"));
+    assert_eq!(hosts[1].state, portolan_model::HostState::Unknown);
+    assert_eq!(hosts[1].other_ports.not_tested, 1_000);
+}
+
+#[test]
+fn an_interrupted_window_looks_for_its_hosts_again() {
+    let plan = plan("192.0.2.0-192.0.2.2", "1-1000");
+    let mut first = collector(&plan);
+    first.take_hosts(0, looked());
+    let run = run_of(&plan);
+    let saved = serde_json::to_vec(&first.save(&run, SavedCounts::default())).unwrap();
+    let saved = Checkpoint::parse_content(&saved).unwrap();
+    saved.validate().unwrap();
+    let mut second = collector(&plan);
+    second.resume(saved);
+    // Who answered is known; the silent one is looked for again, and may be there now.
+    assert!(second.known().contains(&"192.0.2.0".parse().unwrap()));
+    assert_eq!(second.not_tested(Reason::NotDiscovered), 0);
+    second.take_hosts(0, looked());
+    second.end_window(0);
+    assert_eq!(second.not_tested(Reason::NotDiscovered), 2_000);
+    let (hosts, unanswered) = second.finish();
+    assert_eq!((hosts.count(), unanswered.addresses.len()), (2, 1));
 }

@@ -124,9 +124,13 @@ fn check_host(checkpoint: &Checkpoint, host: &SavedHost) -> Result<(), String> {
 
 /// `decided` are the host's open ports.
 fn check_outcome(plan: &Plan, outcome: &Outcome, mut decided: RoaringBitmap) -> Result<(), String> {
-    let of_itself = matches!(outcome.first_answer, Some(Reason::SynAck | Reason::Rst));
-    let any = outcome.first_answer.is_none_or(Reason::is_answer);
-    if of_itself != outcome.is_up || !any {
+    let fits = match outcome.first_answer {
+        None => !outcome.is_up,
+        // Such an error comes from the host itself, or from a device on the way.
+        Some(Reason::Icmp(_)) => true,
+        Some(reason) => reason.is_of_host() && outcome.is_up,
+    };
+    if !fits {
         return Err("its answer does not show its state".to_owned());
     }
     for group in &outcome.groups {
@@ -175,6 +179,9 @@ fn check_ended(checkpoint: &Checkpoint, seen: &mut HashSet<IpAddr>) -> Result<()
         if usize::try_from(number).is_ok_and(|number| number >= outcomes) {
             return Err(format!("{ip} ended in no way that is there"));
         }
+    }
+    if let Some(ip) = ended.macs.keys().find(|ip| !seen.contains(ip)) {
+        return Err(format!("{ip} has a hardware address and is not there"));
     }
     Ok(())
 }

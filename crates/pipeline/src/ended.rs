@@ -21,6 +21,9 @@ pub(crate) struct EndedHosts {
     pub(crate) outcomes: Outcomes,
     pub(crate) v4: Vec<Brief<Ipv4Addr>>,
     pub(crate) v6: Vec<Brief<Ipv6Addr>>,
+    /// Hardware addresses, of those that have one.
+    #[serde(default, skip_serializing_if = "HashMap::is_empty")]
+    pub(crate) macs: HashMap<IpAddr, [u8; 6]>,
     #[serde(skip)]
     told: Told,
 }
@@ -89,6 +92,9 @@ impl EndedHosts {
         let rtt = record.rtt().map(|rtt| rtt.as_micros().max(1));
         let rtt = rtt.map(|us| u32::try_from(us).unwrap_or(u32::MAX));
         let rtt = rtt.and_then(NonZeroU32::new);
+        if let Some(mac) = record.mac() {
+            self.macs.insert(ip, mac);
+        }
         match ip {
             IpAddr::V4(ip) => self.v4.push(Brief(ip, number, rtt)),
             IpAddr::V6(ip) => self.v6.push(Brief(ip, number, rtt)),
@@ -149,6 +155,7 @@ impl EndedHosts {
             ip,
             names: names.of(ip),
             rtt: rtt.map(|us| Duration::from_micros(u64::from(us.get()))),
+            mac: self.macs.get(&ip).copied(),
         }))
     }
 }
@@ -208,6 +215,7 @@ mod tests {
                     ip,
                     names: Vec::new(),
                     rtt: Some(rtt),
+                    mac: None,
                 }));
             }
         }

@@ -1,6 +1,7 @@
 //! What is known of one host while its window is under way, in little memory: every open port in
 //! full, and the others as sets of numbers by reason.
 
+use crate::discovery::Seen;
 use crate::outcome::{Group, LISTED_MAX, Outcome, port_report};
 use portolan_model::{PortReport, PortSet, Reason};
 use roaring::RoaringBitmap;
@@ -19,6 +20,7 @@ pub(crate) struct HostRecord {
     first_answer: Option<Reason>,
     is_up: bool,
     rtt: Option<Duration>,
+    mac: Option<[u8; 6]>,
     others: Vec<Others>,
 }
 
@@ -54,6 +56,9 @@ pub(crate) struct SavedHost {
     pub(crate) window: u64,
     pub(crate) open: Vec<SavedOpen>,
     pub(crate) rtt_us: Option<u64>,
+    /// Hardware address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mac: Option<[u8; 6]>,
     pub(crate) outcome: Outcome,
 }
 
@@ -99,8 +104,19 @@ impl HostRecord {
             first_answer: None,
             is_up: false,
             rtt: None,
+            mac: None,
             others: Vec::new(),
         }
+    }
+
+    /// Takes what is known of the host beside its ports.
+    pub(crate) fn see(&mut self, seen: &Seen) {
+        if self.first_answer.is_none() || (seen.is_up && !self.is_up) {
+            self.first_answer = Some(seen.reason);
+        }
+        self.is_up |= seen.is_up;
+        self.rtt = [self.rtt, seen.rtt].into_iter().flatten().min();
+        self.mac = seen.mac.or(self.mac);
     }
 
     /// Takes a decided TCP port; `false`: it was decided before, and stays as it was.
@@ -136,6 +152,16 @@ impl HostRecord {
     /// The shortest round trip measured.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// Whether the host itself answered.
+    pub(crate) fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Its hardware address, when that was seen.
+    pub(crate) fn mac(&self) -> Option<[u8; 6]> {
+        self.mac
     }
 
     /// Whether anything came back from it or for it.
@@ -212,6 +238,7 @@ impl HostRecord {
             window: self.window,
             open: open.collect(),
             rtt_us: self.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+            mac: self.mac,
             outcome: self.outcome_of_others(),
         }
     }
@@ -245,6 +272,7 @@ impl HostRecord {
             first_answer: saved.outcome.first_answer,
             is_up: saved.outcome.is_up,
             rtt: saved.rtt_us.map(Duration::from_micros),
+            mac: saved.mac,
             others: others.collect(),
         };
         (saved.ip, record)
@@ -339,6 +367,7 @@ mod tests {
             ip: IpAddr::from([192, 0, 2, 1]),
             names: Vec::new(),
             rtt: record.rtt(),
+            mac: record.mac(),
         })
     }
 

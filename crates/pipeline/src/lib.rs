@@ -5,6 +5,7 @@
 mod checkpoint;
 mod collector;
 mod contradiction;
+mod discovery;
 mod ended;
 mod engine_choice;
 mod host_record;
@@ -19,6 +20,7 @@ mod preview;
 mod progress;
 mod raw_sweep;
 mod run;
+mod segment;
 mod silent;
 mod stop;
 mod sweep;
@@ -31,3 +33,4 @@ pub use prepare::{
 };
 pub use preview::preview;
 pub use run::{Ended, Finished, Kept, RunError, RunRequest, run};
+pub use segment::SegmentError;

@@ -5,6 +5,7 @@ use portolan_model::{
     HostReport, HostState, OtherPorts, PortGroup, PortReport, PortSet, Reason, State, Text,
     Transport,
 };
+use portolan_wire::Mac;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -43,6 +44,7 @@ pub(crate) struct Individual {
     pub(crate) ip: IpAddr,
     pub(crate) names: Vec<Text>,
     pub(crate) rtt: Option<Duration>,
+    pub(crate) mac: Option<[u8; 6]>,
 }
 
 impl Outcome {
@@ -73,7 +75,7 @@ impl Outcome {
             },
             reason: self.first_answer,
             rtt_ms: own.rtt.map(milliseconds),
-            mac: None,
+            mac: own.mac.map(|mac| Mac(mac).to_string()),
             vendor: None,
             ports,
             other_ports,

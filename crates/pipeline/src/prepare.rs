@@ -1,10 +1,13 @@
 //! From what the user wrote to a plan: reads specs, resolves names, applies exclusions and scope.
-//! Nothing is sent to a target here.
+//! Nothing is sent to a target here, but for the request that makes the neighbours of an interface
+//! known where the user names them so.
 
-use crate::engine_choice;
+use crate::segment::{self, Asking};
+use crate::{discovery, engine_choice};
 use portolan_catalog::{ports, reserved};
 use portolan_model::{
-    AddressSet, Depth, EngineChoice, IoChoice, Pace, Plan, PortSet, Scope, Shard, Target, Text,
+    AddressSet, Depth, Discovery, EngineChoice, IoChoice, Pace, Plan, PortSet, Scope, Shard,
+    Target, Text,
 };
 use portolan_net::{interface, resolve};
 use portolan_targets::{
@@ -39,6 +42,11 @@ pub struct Wish {
     pub engine: Option<EngineChoice>,
     /// How raw packets pass between this process and an interface.
     pub io: IoChoice,
+    /// Whether hosts are looked for first; `None`: where more are named than are likely to be
+    /// there.
+    pub discovery: Option<Discovery>,
+    /// Nothing may be sent, to whomever.
+    pub dry_run: bool,
     /// How far to go.
     pub depth: Depth,
     /// Local address to send from.
@@ -153,6 +161,15 @@ pub enum PrepareError {
     /// Raw packets were asked for, and this process may not use them.
     #[error("the syn engine cannot be used: {0}; or leave --engine out")]
     Packets(portolan_net::privilege::NoPackets),
+    /// Hosts were to be looked for, which takes raw packets.
+    #[error(
+        "hosts are looked for by raw packets only, and this scan connects (`portolan doctor` tells \
+         why); leave --discovery always out to ask every port of every host"
+    )]
+    DiscoveryByConnect,
+    /// The neighbours of an interface were named, and cannot be asked for.
+    #[error(transparent)]
+    Segment(#[from] segment::SegmentError),
     /// Raw packets need a block of source ports.
     #[error(
         "the syn engine sends from 256 source ports, the first a multiple of 256, and {port} is \
@@ -193,7 +210,7 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
     let tcp = ports_in_scope(selection.tcp, &scope, wish.ports.is_some(), &mut notices)?;
 
     scope.denied.extend_from(&denied_by(boundaries).await?);
-    let (wanted, targets) = resolve_targets(specs, &mut notices).await?;
+    let (wanted, targets) = resolve_targets(specs, &scope, &wish, &mut notices).await?;
     let scoped = apply_scope(&scope, &wanted);
     if !scoped.denied.is_empty() && !scoped.inside.is_empty() {
         notices.push(format!(
@@ -208,14 +225,17 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
     }
     let addresses = of_source_family(addresses, wish.source_address, &mut notices)?;
     let addresses = of_hosts(addresses, &mut notices);
+    let engine = engine_choice::choose(wish.engine, wish.source_port)?;
+    let discovery = discovery::choose(wish.discovery, engine, addresses.len(), tcp.len())?;
     let plan = Plan {
         addresses,
         names: targets,
         tcp,
         seed: wish.seed,
         shard: wish.shard,
-        engine: engine_choice::choose(wish.engine, wish.source_port)?,
+        engine,
         io: wish.io,
+        discovery,
         pace: wish.pace,
         depth: wish.depth,
         source_address: wish.source_address,
@@ -452,6 +472,8 @@ async fn denied_by(boundaries: Vec<Spec>) -> Result<AddressSet, PrepareError> {
     for boundary in boundaries {
         denied.push(match boundary {
             Spec::Addresses(addresses) => addresses,
+            // No boundary is read as one.
+            Spec::AllNodes(_) => continue,
             Spec::Name(name) => resolve::resolve(&name).await?.into_iter().collect(),
         });
     }
@@ -461,6 +483,8 @@ async fn denied_by(boundaries: Vec<Spec>) -> Result<AddressSet, PrepareError> {
 /// The addresses of all targets, and those of them that were names.
 async fn resolve_targets(
     specs: Vec<Spec>,
+    scope: &Scope,
+    wish: &Wish,
     notices: &mut Vec<String>,
 ) -> Result<(AddressSet, Vec<Target>), PrepareError> {
     let mut sets = Vec::with_capacity(specs.len());
@@ -468,6 +492,14 @@ async fn resolve_targets(
     for spec in specs {
         match spec {
             Spec::Addresses(addresses) => sets.push(addresses),
+            Spec::AllNodes(interface) => {
+                let asking = Asking {
+                    interface: &interface,
+                    scope,
+                    wish,
+                };
+                sets.push(segment::targets(&asking, notices)?);
+            }
             Spec::Name(name) => {
                 let all = resolve::resolve(&name).await?;
                 let routed = all.iter().copied().map(resolve::has_route).collect();
@@ -545,6 +577,7 @@ mod tests {
     fn set(text: &str) -> AddressSet {
         match Spec::parse_boundary(text).unwrap() {
             Spec::Addresses(set) => set,
+            Spec::AllNodes(name) => panic!("{name} is an interface"),
             Spec::Name(name) => panic!("{name} is a name"),
         }
     }
@@ -558,6 +591,7 @@ mod tests {
             shard: Shard::WHOLE,
             engine: EngineChoice::Connect,
             io: IoChoice::Auto,
+            discovery: Discovery::Never,
             pace: Pace::default(),
             depth: Depth::Ports,
             source_address: None,

@@ -1,13 +1,15 @@
 //! What a plan would do, worked out without sending anything.
 
 use crate::limits::Limits;
-use portolan_model::{Endpoint, Plan, Preview, Shard};
+use portolan_model::{Discovery, Endpoint, Plan, Preview, Shard};
 use portolan_targets::{Order, OrderError};
 
 /// Probes that are shown as an example of the order.
 const FIRST_SHOWN: u64 = 5;
 /// Connects a second that one thread begins at best; `docs/benchmarks.md` has the measurement.
 const CONNECTS_A_SECOND: u64 = 40_000;
+/// Probes that look for one host.
+const PROBES_THAT_LOOK: u64 = 10;
 /// Packets of a connect that a host refuses: the SYN and its reset.
 const PACKETS_MIN: u64 = 2;
 /// Probes to a port that stays silent: how often the engine asks without loss.
@@ -55,7 +57,9 @@ pub fn preview(plan: &Plan) -> Result<Preview, OrderError> {
         ports: plan.tcp.len(),
         probes,
         packets_min: probes.saturating_mul(PACKETS_MIN),
-        packets_max: probes.saturating_mul(packets_silent.max(PACKETS_MIN)),
+        packets_max: probes
+            .saturating_mul(packets_silent.max(PACKETS_MIN))
+            .saturating_add(packets_that_look(plan.discovery, addresses)),
         seconds_min: by_rate.max(by_host),
         seconds_max: silent_seconds(plan, probes.saturating_mul(retries), limits)
             .max(by_host.saturating_mul(retries)),
@@ -64,6 +68,14 @@ pub fn preview(plan: &Plan) -> Result<Preview, OrderError> {
         first: first.unwrap_or_default(),
         seed: plan.seed,
     })
+}
+
+/// Packets that look for hosts, when each host answers the last of them.
+fn packets_that_look(discovery: Discovery, addresses: u64) -> u64 {
+    match discovery {
+        Discovery::Always => addresses.saturating_mul(PROBES_THAT_LOOK),
+        Discovery::Never => 0,
+    }
 }
 
 /// Time when nothing answers: every probe holds its place for the whole wait.

@@ -3,15 +3,17 @@
 //! What is not here: the decision what to probe (`portolan-scan`), how hosts are reached
 //! ([`crate::ways`]), and what becomes of a find.
 
+use crate::discovery::{Lookout, Search};
 use crate::sweep::{Control, FAULT, Find, SweepOptions, Word, merge};
 use crate::ways::{Clock, Line, Way, Ways, answer_of};
-use portolan_model::{Endpoint, IoChoice, Moment, PortSet, Reason};
+use portolan_model::{Discovery, Endpoint, IoChoice, Moment, PortSet, Reason};
 use portolan_net::port_block::PortBlock;
 use portolan_net::raw::ring;
 use portolan_net::route::Origin;
 use portolan_scan::{Figures, SOURCE_PORTS, SynEngine, SynOptions, SynProbe};
 use portolan_targets::Window;
 use portolan_wire::{Syn, parse};
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +53,9 @@ pub(crate) struct RawOptions {
     pub(crate) block: PortBlock,
     pub(crate) key: [u8; 16],
     pub(crate) io: IoChoice,
+    pub(crate) discovery: Discovery,
+    /// Hosts of the first window that an earlier part of the run has found.
+    pub(crate) known: HashSet<IpAddr>,
 }
 
 /// Starts the thread. It ends when the order is exhausted or [`Control::drain`] is set, and says
@@ -69,6 +74,7 @@ pub(crate) fn start(
                 options,
                 control,
                 words,
+                lookout: Lookout::default(),
                 before: Figures::default(),
                 overruns: 0,
             }
@@ -86,6 +92,7 @@ struct Worker {
     options: RawOptions,
     control: Arc<Control>,
     words: Sender<Word>,
+    lookout: Lookout,
     /// Counts of the windows that are done.
     before: Figures,
     /// Frames that receivers had no room for, so far.
@@ -138,11 +145,15 @@ impl Worker {
         let control = Arc::clone(&self.control);
         let mut reached = ways.to(&addresses, || !control.drain.load(Ordering::Relaxed))?;
         self.control.note(ways.notes.drain(..));
+        let undiscovered = self.look_for_hosts(number, window, &addresses, &mut reached, ways)?;
         let positions = u32::try_from(window.len()).unwrap_or(u32::MAX);
         let decided = Arc::clone(&self.options.sweep.decided);
         let is_first = number == self.options.sweep.first_window;
         let lookup = |position: u32| {
             let slot = window.slot(u64::from(position))?;
+            if is_undiscovered(&undiscovered, slot.host) {
+                return None;
+            }
             let known = if is_first && !decided.is_empty() {
                 decided.get(&window.address(slot.host)?)
             } else {
@@ -197,6 +208,40 @@ impl Worker {
         self.write_gauge(figures);
         self.before = merge(self.before, figures);
         Ok(drain_until.is_none())
+    }
+
+    /// Finds out which hosts are there, and tells of them; the ways to others are taken away.
+    /// Answers by host which were looked for in vain, so that their ports need no word each.
+    fn look_for_hosts(
+        &mut self,
+        number: u64,
+        window: &Window,
+        addresses: &[IpAddr],
+        reached: &mut [Result<Way, Reason>],
+        ways: &mut Ways,
+    ) -> io::Result<Vec<bool>> {
+        let control = Arc::clone(&self.control);
+        let search = Search::of(&self.options);
+        let go_on = || !control.drain.load(Ordering::Relaxed);
+        let lookout = &mut self.lookout;
+        let mut looked = lookout.look(&search, addresses, reached, ways, go_on)?;
+        self.before.probes = self.before.probes.saturating_add(looked.probes);
+        let ports = u64::from(self.options.ports.len());
+        let mut undiscovered = Vec::new();
+        if window.len() == u64::from(window.hosts()).saturating_mul(ports) {
+            let ways = reached.iter();
+            undiscovered.extend(ways.map(|way| *way == Err(Reason::NotDiscovered)));
+        } else {
+            // Which of their ports are this shard's only the order knows.
+            looked.undiscovered.clear();
+        }
+        let word = Word::Hosts {
+            window: number,
+            looked,
+        };
+        let heard = self.words.blocking_send(word);
+        heard.map_err(|_| io::Error::other("nobody takes what the sweep finds"))?;
+        Ok(undiscovered)
     }
 
     fn engine_options(&self) -> SynOptions {
@@ -400,6 +445,11 @@ impl Worker {
     fn now(&self) -> Moment {
         Moment::after_start(self.options.sweep.started.elapsed())
     }
+}
+
+fn is_undiscovered(undiscovered: &[bool], host: u32) -> bool {
+    let host = usize::try_from(host).unwrap_or(usize::MAX);
+    undiscovered.get(host).copied().unwrap_or(false)
 }
 
 /// Queues a probe; the line it leaves by.

@@ -12,7 +12,7 @@ use crate::raw_sweep::{self, RawOptions};
 use crate::stop::{LOCAL_REASONS, Stop, notice_of};
 use crate::sweep::{self, Control, SweepOptions, Word};
 use portolan_model::{
-    Depth, Document, EngineChoice, Event, Plan, Progress, Run, SCHEMA_RUN, Stats, Text,
+    Depth, Document, EngineChoice, Event, Plan, Progress, Reason, Run, SCHEMA_RUN, Stats, Text,
 };
 use portolan_net::connect::Source;
 use portolan_net::dial::Dialer;
@@ -21,6 +21,7 @@ use portolan_net::privilege::{Kernel, may_use_packets};
 use portolan_net::route::Origin;
 use portolan_scan::{Figures, SOURCE_PORTS};
 use portolan_targets::{Order, OrderError};
+use std::collections::HashSet;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -169,7 +170,10 @@ pub async fn run(
             sweep::start(options, &control, &words_in)?;
         }
         EngineChoice::Syn => {
-            let raw = raw_options(plan, limits, options)?;
+            let raw = RawOptions {
+                known: collector.known(),
+                ..raw_options(plan, limits, options)?
+            };
             raw_sweep::start(raw, &control, &words_in)?;
         }
     }
@@ -217,6 +221,8 @@ fn raw_options(plan: &Plan, limits: Limits, sweep: SweepOptions) -> io::Result<R
         key: key.try_into().map_err(io::Error::other)?,
         ports: plan.tcp.clone(),
         io: plan.io,
+        discovery: plan.discovery,
+        known: HashSet::new(),
         sweep,
     })
 }
@@ -369,6 +375,7 @@ impl State {
                 let closed = self.collector.take(window, finds);
                 self.looks.release(closed);
             }
+            Some(Word::Hosts { window, looked }) => self.collector.take_hosts(window, looked),
             Some(Word::WindowEnded) => {
                 self.workers_in_window = self.workers_in_window.saturating_sub(1);
                 if self.workers_in_window == 0 {
@@ -574,6 +581,13 @@ impl State {
         }
         for note in self.control.take_notes() {
             self.notice(&note);
+        }
+        let undiscovered = self.collector.not_tested(Reason::NotDiscovered);
+        if undiscovered > 0 {
+            self.notice(&format!(
+                "{undiscovered} ports were not tested because their hosts answered no probe that \
+                 looks for hosts; `--discovery never` tests them anyway"
+            ));
         }
         let overruns = self.control.overruns.load(Ordering::Relaxed);
         if overruns > 0 {

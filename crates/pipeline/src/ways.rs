@@ -12,7 +12,7 @@ use portolan_net::route::{Origin, Route, RouteError, RouteKind, Routes};
 use portolan_scan::Path;
 use portolan_wire::arp::{Arp, ArpRequest};
 use portolan_wire::ndp::NeighbourSolicitation;
-use portolan_wire::{Framing, LinkType, Mac, Packet, SynTemplate, parse};
+use portolan_wire::{Addresses, Envelope, Framing, LinkType, Mac, Packet, SynTemplate, parse};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
@@ -454,6 +454,40 @@ impl Ways {
         }
     }
 }
+
+/// What a stage beside the sweep needs of a way.
+impl Ways {
+    /// What stands around a packet for `destination`, to which `way` leads.
+    pub(crate) fn envelope(&self, way: Way, destination: IpAddr) -> Option<Envelope> {
+        let line = self.lines.get(way.line)?;
+        let (source, _) = line.templates.get(way.template)?;
+        Some(Envelope {
+            framing: match line.link_type {
+                LinkType::Bare => Framing::Bare,
+                LinkType::Ethernet => Framing::Ethernet {
+                    source: line.link.mac.unwrap_or(Mac::ZERO),
+                    destination: way.next_hop.unwrap_or(Mac::ZERO),
+                },
+            },
+            addresses: Addresses {
+                source: *source,
+                destination,
+            },
+            hop_limit: HOP_LIMIT,
+            mtu: line.link.mtu,
+        })
+    }
+
+    /// The hardware address of `address`, when it is a host of an attached segment that has told it.
+    pub(crate) fn neighbour(&mut self, address: IpAddr) -> Option<Mac> {
+        let hop = self.hop(address).ok()?;
+        let asked = hop.neighbour.filter(|_| !hop.is_gateway)?;
+        self.macs.get(&(hop.interface, asked)).copied()
+    }
+}
+
+/// TTL and hop limit of what is sent (IANA, IP Parameters).
+const HOP_LIMIT: u8 = 64;
 
 /// The hardware address that an answer of a neighbour tells.
 pub(crate) fn answer_of(packet: &Packet<'_>) -> Option<(IpAddr, Mac)> {

@@ -6,7 +6,7 @@ use crate::command::local::LocalArgs;
 use crate::values::{Duration, Rate, ShardArg, Timeout};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use portolan_model::IoChoice;
+use portolan_model::{Discovery, IoChoice};
 use portolan_report::Format;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -89,8 +89,14 @@ pub(crate) struct ShowArgs {
 /// Arguments of `scan`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ScanArgs {
-    /// Addresses, networks, ranges (10.0.0.1-20, 10.0.0-3.1-254) or host names; - reads stdin
-    #[arg(value_name = "TARGETS", value_hint = ValueHint::Hostname, help_heading = "Targets")]
+    /// What to scan
+    #[arg(
+        help = "Addresses, networks, ranges (10.0.0.1-20, 10.0.0-3.1-254), host names, or \
+                ff02::1%IFACE for the IPv6 neighbours on IFACE; - reads stdin",
+        value_name = "TARGETS",
+        value_hint = ValueHint::Hostname,
+        help_heading = "Targets"
+    )]
     pub(crate) targets: Vec<String>,
     /// Read targets from a list, nmap XML or Portolan JSON
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath,
@@ -157,6 +163,18 @@ pub(crate) struct ScanArgs {
         help_heading = "Probing"
     )]
     pub(crate) io: Io,
+    /// Look for hosts first, by raw packets, and ask the ports of those that answer: auto does so
+    /// where packets may be sent, for more than 16 addresses and 4 ports; never asks every port of
+    /// every address
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "PORTOLAN_DISCOVERY",
+        value_name = "WHEN",
+        help_heading = "Probing"
+    )]
+    pub(crate) discovery: DiscoveryArg,
     /// Probes a second in total
     #[arg(
         long,
@@ -347,6 +365,28 @@ impl From<Io> for IoChoice {
             Io::Auto => Self::Auto,
             Io::Packet => Self::Packet,
             Io::Xdp => Self::Xdp,
+        }
+    }
+}
+
+/// Whether hosts are looked for first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiscoveryArg {
+    /// Always; takes raw packets
+    Always,
+    /// By raw packets, where more than 16 addresses and 4 ports are named
+    Auto,
+    /// Never: every port of every address is asked
+    Never,
+}
+
+impl DiscoveryArg {
+    /// What the user decided; `None`: nothing.
+    pub(crate) const fn wished(self) -> Option<Discovery> {
+        match self {
+            Self::Always => Some(Discovery::Always),
+            Self::Auto => None,
+            Self::Never => Some(Discovery::Never),
         }
     }
 }

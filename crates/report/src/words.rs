@@ -225,6 +225,10 @@ pub(crate) fn reason_sentence(reason: Reason) -> String {
     match reason {
         Reason::SynAck => "It accepts connections".to_owned(),
         Reason::Rst => "The host refuses connections".to_owned(),
+        Reason::ArpResponse | Reason::NdResponse => "The host told its hardware address".to_owned(),
+        Reason::EchoReply => "The host answered an echo request".to_owned(),
+        Reason::TimestampReply => "The host answered a timestamp request".to_owned(),
+        Reason::UdpResponse => "The host answered a datagram".to_owned(),
         Reason::Icmp(_) => format!("The network answered {reason}"),
         Reason::Timeout { probes } => {
             format!(
@@ -233,6 +237,7 @@ pub(crate) fn reason_sentence(reason: Reason) -> String {
             )
         }
         Reason::NoNeighbour => "The host did not answer on its own segment".to_owned(),
+        Reason::NotDiscovered => "The host answered none of the probes that look for it".to_owned(),
         Reason::NoRoute => "This machine has no route to it".to_owned(),
         Reason::LocalLimit => "This machine ran out of sockets or buffers".to_owned(),
         Reason::LocalPolicy => "A rule of this machine forbade the packet".to_owned(),

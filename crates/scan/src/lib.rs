@@ -4,6 +4,7 @@
 //! simulated network gives the same events.
 
 mod dial;
+mod discovery;
 mod doubt;
 mod engine;
 mod flights;
@@ -17,6 +18,9 @@ mod syn;
 mod usual;
 
 pub use dial::{Dial, DialId, ProbeTarget, Reply, Verdict};
+pub use discovery::{
+    DiscoveryEngine, DiscoveryOptions, DiscoveryProbe, Experience, Found, HostVerdict, ProbeKind,
+};
 pub use engine::{Engine, Figures};
 pub use loss::Loss;
 pub use options::{EngineOptions, Patience};

@@ -227,7 +227,8 @@ impl Fault {
 pub(crate) struct Found {
     merged: AddressSet,
     fresh: Vec<AddressSet>,
-    names: Vec<String>,
+    /// What is to be resolved or asked for.
+    names: Vec<Spec>,
     seen: BTreeSet<String>,
 }
 
@@ -235,9 +236,15 @@ impl Found {
     pub(crate) fn add(&mut self, spec: Spec) -> Result<(), InputProblem> {
         match spec {
             Spec::Addresses(set) => self.add_addresses(set),
-            Spec::Name(name) => {
-                if self.seen.insert(name.to_ascii_lowercase()) {
-                    self.names.push(name);
+            Spec::AllNodes(_) | Spec::Name(_) => {
+                let key = match &spec {
+                    Spec::Name(name) => name.to_ascii_lowercase(),
+                    // No name has this letter.
+                    Spec::AllNodes(interface) => format!("%{interface}"),
+                    Spec::Addresses(_) => String::new(),
+                };
+                if self.seen.insert(key) {
+                    self.names.push(spec);
                 }
                 if self.names.len() > INPUT_NAMES_MAX {
                     return Err(InputProblem::TooManyNames);
@@ -276,11 +283,10 @@ impl Found {
     fn into_specs(mut self) -> Vec<Spec> {
         self.merge();
         let addresses = Some(self.merged).filter(|set| !set.is_empty());
-        let names = self.names.into_iter().map(Spec::Name);
         addresses
             .map(Spec::Addresses)
             .into_iter()
-            .chain(names)
+            .chain(self.names)
             .collect()
     }
 }

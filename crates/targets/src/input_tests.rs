@@ -9,6 +9,7 @@ fn check(bytes: impl AsRef<[u8]>, expected: &str) {
         Ok(specs) => {
             let text = |spec| match spec {
                 Spec::Addresses(set) => set.to_string(),
+                Spec::AllNodes(name) => format!("%{name}"),
                 Spec::Name(name) => name,
             };
             let found: Vec<String> = specs.into_iter().map(text).collect();

@@ -197,7 +197,7 @@ fn networks(specs: &[Spanned<String>]) -> Result<AddressSet, Fault> {
         let at = spec.span().start;
         match Spec::parse_boundary(spec.get_ref()) {
             Ok(Spec::Addresses(set)) => sets.push(set),
-            Ok(Spec::Name(name)) => {
+            Ok(Spec::AllNodes(name) | Spec::Name(name)) => {
                 return Err(Fault::at(at, ScopeProblem::Name(Text::from(name))));
             }
             Err(error) => return Err(Fault::at(at, ScopeProblem::Address(error))),

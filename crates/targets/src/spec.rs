@@ -22,6 +22,8 @@ pub const IPV6_PREFIX_MIN: u8 = 96;
 pub enum Spec {
     /// Addresses.
     Addresses(AddressSet),
+    /// Whoever answers on the segment of the interface of this name; still to be asked.
+    AllNodes(String),
     /// A host name as given, with its trailing dot if it has one; still to be resolved.
     Name(String),
 }
@@ -133,9 +135,9 @@ pub enum SpecProblem {
     TooLong(usize),
     /// An IPv6 network that cannot be probed address by address.
     #[error(
-        "it has more than 2^32 addresses, which no run can probe one by one; name hosts that you know \
-         of (neighbour tables, DHCPv6 leases, DNS), or a network of /{IPV6_PREFIX_MIN} or longer, as \
-         in 2001:db8::/120"
+        "it has more than 2^32 addresses, which no run can probe one by one; list hosts that you know \
+         of with --input (neighbour tables, DHCPv6 leases, DNS), name the neighbours of an interface, \
+         as in ff02::1%eth0, or a network of /{IPV6_PREFIX_MIN} or longer, as in 2001:db8::/120"
     )]
     TooWide,
     /// A web address.
@@ -147,7 +149,8 @@ pub enum SpecProblem {
     /// An address with an interface.
     #[error(
         "an address with a zone is known on one interface only; write the address alone and choose \
-         the interface, as in fe80::1 --interface eth0"
+         the interface, as in fe80::1 --interface eth0; only ff02::1%eth0 is a target, for all IPv6 \
+         neighbours on eth0"
     )]
     Zone,
 }
@@ -287,8 +290,13 @@ fn colons(text: &str, purpose: Purpose) -> Result<Spec, SpecProblem> {
 }
 
 fn ipv6(text: &str, purpose: Purpose) -> Result<Spec, SpecProblem> {
-    if text.contains('%') {
-        return Err(SpecProblem::Zone);
+    if let Some((address, zone)) = text.split_once('%') {
+        let all_nodes = address.parse() == Ok(ALL_NODES) && purpose == Purpose::Target;
+        return if all_nodes && is_interface(zone) {
+            Ok(Spec::AllNodes(zone.to_owned()))
+        } else {
+            Err(SpecProblem::Zone)
+        };
     }
     let address = |text: &str| -> Result<IpAddr, SpecProblem> {
         let address = text.parse::<Ipv6Addr>();
@@ -311,6 +319,19 @@ fn ipv6(text: &str, purpose: Purpose) -> Result<Spec, SpecProblem> {
         return Err(SpecProblem::TooWide);
     }
     Ok(Spec::Addresses(set))
+}
+
+/// All nodes of a segment (RFC 4291 §2.7.1).
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+/// Longest name of an interface (`IFNAMSIZ` of Linux, without its end).
+const INTERFACE_BYTES_MAX: usize = 15;
+
+/// Whether Linux could have an interface of this name.
+fn is_interface(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%');
+    (1..=INTERFACE_BYTES_MAX).contains(&name.len())
+        && name.chars().all(plain)
+        && !matches!(name, "." | "..")
 }
 
 /// The bounds of a prefix length of one address family.
@@ -413,6 +434,7 @@ mod tests {
     fn check(text: &str, expected: &str) {
         let found = match Spec::parse(text) {
             Ok(Spec::Addresses(set)) => set.to_string(),
+            Ok(Spec::AllNodes(name)) => format!("neighbours on {name}"),
             Ok(Spec::Name(name)) => format!("name {name}"),
             Err(error) => {
                 assert!(error.to_string().contains("is not a target: "));
@@ -449,6 +471,27 @@ mod tests {
         check("::ffff:192.0.2.7", "192.0.2.7");
         check("::ffff:192.0.2.7/120", "192.0.2.0-192.0.2.255");
         check("64:ff9b::192.0.2.7", "64:ff9b::c000:207");
+    }
+
+    #[test]
+    fn neighbours_of_an_interface() {
+        check("ff02::1%eth0", "neighbours on eth0");
+        check("[FF02:0::1%br-lan.7]", "neighbours on br-lan.7");
+        let zone = "an address with a zone";
+        for wrong in [
+            "ff02::1%",
+            "ff02::1%/etc",
+            "ff02::1%a%b",
+            "ff02::1%0123456789abcdef",
+            "ff02::2%eth0",
+            "fe80::1%eth0",
+            "ff02::1/128%eth0",
+        ] {
+            check(wrong, zone);
+        }
+        // Whoever is to be left out has an address.
+        let boundary = Spec::parse_boundary("ff02::1%eth0").unwrap_err();
+        assert_eq!(boundary.problem, SpecProblem::Zone);
     }
 
     #[test]

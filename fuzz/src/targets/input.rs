@@ -15,12 +15,13 @@ pub(crate) fn target_spec(data: &[u8]) {
     let boundary = Spec::parse_boundary(&text);
     match Spec::parse(&text) {
         Ok(spec) => {
-            assert_eq!(
-                boundary.as_ref(),
-                Ok(&spec),
-                "a target can be excluded as well"
-            );
+            let excluded = boundary.as_ref().ok();
             match &spec {
+                Spec::AllNodes(name) => assert!(excluded.is_none() && name.len() <= 15),
+                _ => assert_eq!(excluded, Some(&spec), "a target can be excluded as well"),
+            }
+            match &spec {
+                Spec::AllNodes(_) => {}
                 Spec::Addresses(set) => assert!(!set.is_empty()),
                 Spec::Name(name) => {
                     assert!(name.len() <= 254 && name.is_ascii());
@@ -44,6 +45,9 @@ pub(crate) fn target_input(data: &[u8]) {
                 for (at, spec) in specs.iter().enumerate() {
                     match spec {
                         Spec::Addresses(set) => assert!(at == 0 && !set.is_empty()),
+                        Spec::AllNodes(name) => {
+                            assert!(Spec::parse(&format!("ff02::1%{name}")).is_ok(), "{name:?}");
+                        }
                         Spec::Name(name) => assert!(Spec::parse(name).is_ok(), "{name:?}"),
                     }
                 }

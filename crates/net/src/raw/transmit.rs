@@ -14,10 +14,10 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, connect, setsockopt, socket,
     sockopt,
 };
-use portolan_model::{Endpoint, Refusal, Scope, Text, Transport};
+use portolan_model::{AddressSet, Endpoint, Refusal, Scope, Text, Transport};
 use portolan_wire::{Carried, Destination, LinkType, destination};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -121,8 +121,17 @@ pub struct Transmitter {
 struct Gate {
     scope: Arc<Scope>,
     gateways: Vec<IpAddr>,
+    all_nodes: AllNodes,
     link_type: LinkType,
     length_max: usize,
+}
+
+/// Whether every node of the segment may be asked at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AllNodes {
+    /// Echo requests to all nodes may leave, and nothing else to any group.
+    MayBeAsked,
+    No,
 }
 
 /// Where the kernel is told to send what has no link header.
@@ -166,6 +175,35 @@ impl Transmitter {
         scope: Arc<Scope>,
         gateways: &[IpAddr],
     ) -> Result<Self, TransmitError> {
+        Self::open_through(link, |link_type| Gate {
+            scope,
+            gateways: gateways.to_vec(),
+            all_nodes: AllNodes::No,
+            link_type,
+            length_max: length_max(link.mtu, link_type),
+        })
+    }
+
+    /// Opens a way out by `link` for echo requests to all of its nodes (`ff02::1`, RFC 4291 §2.7.1)
+    /// and for nothing else at all. Such a request reaches every neighbour: whether each of them
+    /// may be asked is for the caller to know.
+    ///
+    /// # Errors
+    /// As [`Transmitter::open`].
+    pub fn open_to_all_nodes(link: &Link) -> Result<Self, TransmitError> {
+        Self::open_through(link, |link_type| Gate {
+            scope: Arc::new(Scope::of(AddressSet::new())),
+            gateways: Vec::new(),
+            all_nodes: AllNodes::MayBeAsked,
+            link_type,
+            length_max: length_max(link.mtu, link_type),
+        })
+    }
+
+    fn open_through(
+        link: &Link,
+        gate: impl FnOnce(LinkType) -> Gate,
+    ) -> Result<Self, TransmitError> {
         let failed = |action| {
             move |errno| TransmitError::Kernel {
                 name: link.name.clone(),
@@ -202,12 +240,7 @@ impl Transmitter {
                 v4: address(ETH_P_IP),
                 v6: address(ETH_P_IPV6),
             },
-            gate: Gate {
-                scope,
-                gateways: gateways.to_vec(),
-                link_type,
-                length_max: length_max(link.mtu, link_type),
-            },
+            gate: gate(link_type),
             bytes: vec![0; BUFFER_BYTES].into_boxed_slice(),
             used: 0,
             frames: Vec::with_capacity(Self::FRAMES_MAX),
@@ -385,6 +418,9 @@ impl Gate {
             Carried::ArpRequest | Carried::NeighbourSolicitation => {
                 self.scope.check_address(to.address).map_err(outside)?;
             }
+            Carried::Icmp {
+                kind: ECHO_REQUEST_V6,
+            } if self.all_nodes == AllNodes::MayBeAsked && to.address == ALL_NODES => {}
             // Whatever else ICMP has would change the way of other packets.
             Carried::Icmp { kind } if is_request(to.address, kind) => {
                 self.scope.check_address(to.address).map_err(outside)?;
@@ -416,7 +452,7 @@ impl Gate {
 const fn is_request(address: IpAddr, kind: u8) -> bool {
     match address {
         IpAddr::V4(_) => matches!(kind, 8 | 13),
-        IpAddr::V6(_) => kind == 128,
+        IpAddr::V6(_) => kind == ECHO_REQUEST_V6,
     }
 }
 
@@ -453,6 +489,10 @@ fn length_max(mtu: u32, link_type: LinkType) -> usize {
         .min(BUFFER_BYTES)
 }
 
+/// All nodes of a segment (RFC 4291 §2.7.1).
+const ALL_NODES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+/// RFC 4443 §4.1.
+const ECHO_REQUEST_V6: u8 = 128;
 const ETHERNET_HEADER: usize = 14;
 /// Room for the frames of one flush, where they are not all of the longest kind.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -464,7 +504,7 @@ const ETH_P_IPV6: u16 = 0x86dd;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portolan_model::{AddressSet, PortSet};
+    use portolan_model::PortSet;
     use portolan_wire::arp::ArpRequest;
     use portolan_wire::icmp::{EchoRequest, TimestampRequest};
     use portolan_wire::ndp::NeighbourSolicitation;
@@ -498,6 +538,7 @@ mod tests {
         Gate {
             scope: Arc::new(scope),
             gateways: vec![ip("203.0.113.1"), ip("fe80::1")],
+            all_nodes: AllNodes::No,
             link_type,
             length_max: length_max(1_500, link_type),
         }
@@ -725,6 +766,34 @@ mod tests {
                 length_max,
             };
             check(framing, &longer, Err(expected));
+        }
+    }
+
+    #[test]
+    fn all_nodes_are_asked_for_an_echo_where_that_is_allowed_and_nothing_else_is() {
+        for framing in FRAMINGS {
+            let closed = gate(framing.link_type());
+            let open = Gate {
+                scope: Arc::new(Scope::of(AddressSet::new())),
+                gateways: Vec::new(),
+                all_nodes: AllNodes::MayBeAsked,
+                ..gate(framing.link_type())
+            };
+            let all = echo(framing, "ff02::1");
+            assert!(closed.check(&all).is_err());
+            assert!(open.check(&all).is_ok());
+            for other in [
+                "ff02::2",
+                "ff05::1",
+                "ff02::1:ff00:7",
+                "2001:db8::7",
+                "fe80::7",
+            ] {
+                assert!(open.check(&echo(framing, other)).is_err(), "{other}");
+            }
+            assert!(open.check(&syn(framing, "ff02::1", 80)).is_err());
+            assert!(open.check(&udp(framing, "ff02::1", 53, b"x")).is_err());
+            assert!(open.check(&echo(framing, "192.0.2.7")).is_err());
         }
     }
 }

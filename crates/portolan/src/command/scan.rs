@@ -10,8 +10,8 @@ use crate::terminal::{Terminal, sentence, show_error, show_note};
 use anyhow::{Context as _, bail};
 use portolan_model::{Depth, Document, EngineChoice, Event, Hosts, Pace, Plan, Preview};
 use portolan_pipeline::{
-    Authority, Checkpoint, CheckpointError, Ended, Finished, RunRequest, Source, Wish,
-    current_engine, current_scope, prepare, preview, run as run_plan,
+    Authority, Checkpoint, CheckpointError, Ended, Finished, PrepareError, RunRequest,
+    SegmentError, Source, Wish, current_engine, current_scope, prepare, preview, run as run_plan,
 };
 use portolan_report::{
     Format, Only, Options, write_document, write_event, write_preview, write_preview_json,
@@ -123,7 +123,7 @@ impl Scan<'_> {
     /// Everything that can be wrong is found here, before anything is sent.
     async fn ready(&self) -> anyhow::Result<Ready> {
         if self.args.udp {
-            return Err(portolan_pipeline::PrepareError::Udp.into());
+            return Err(PrepareError::Udp.into());
         }
         let (plan, resume, notices) = if let Some(path) = &self.args.resume {
             let checkpoint = Checkpoint::read(path)?;
@@ -217,6 +217,8 @@ impl Scan<'_> {
             },
             engine: self.engine(),
             io: args.io.into(),
+            discovery: args.discovery.wished(),
+            dry_run: args.dry_run,
             depth: match args.depth {
                 DepthArg::Ports => Depth::Ports,
                 DepthArg::Identify => Depth::Identify,
@@ -533,9 +535,15 @@ fn random_seed() -> anyhow::Result<u64> {
 /// A damaged checkpoint is a fault of the system; everything else before a scan is the user's to
 /// mend.
 fn exit_of(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<CheckpointError>() {
-        Some(CheckpointError::Damaged { .. }) => exit::SYSTEM,
-        _ => exit::USAGE,
+    let checkpoint = error.downcast_ref::<CheckpointError>();
+    let prepare = error.downcast_ref::<PrepareError>();
+    if let Some(CheckpointError::Damaged { .. }) = checkpoint {
+        exit::SYSTEM
+    } else if let Some(PrepareError::Segment(SegmentError::Nobody { .. })) = prepare {
+        // This much was sent.
+        exit::PARTIAL
+    } else {
+        exit::USAGE
     }
 }
 

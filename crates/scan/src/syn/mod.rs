@@ -8,7 +8,7 @@
 //! What is not here: frames and sockets (`portolan-wire`, `portolan-net`), and the order.
 
 mod cohort;
-mod cookie;
+pub(crate) mod cookie;
 mod epoch;
 mod evidence;
 mod finish;

@@ -45,15 +45,15 @@ impl Facts {
             Ok(()) => ok(
                 "raw packets",
                 "allowed",
-                "Scans send SYNs of their own. Rules in the OUTPUT chain of this machine do not \
-                 apply to them; with `--engine connect` they do.",
+                "Scans send SYNs of their own, and look for hosts first. Rules in the OUTPUT chain \
+                 of this machine do not apply to them; with `--engine connect` they do.",
             ),
             Err(NoPackets::NoCapability) => check(
                 "raw packets",
                 Verdict::Note,
                 "not allowed to this user",
-                "Scans connect as every program does. SYNs of their own are faster, and need this \
-                 right.",
+                "Scans connect as every program does, to every address. SYNs of their own, which \
+                 are faster, and looking for hosts first need this right.",
             )
             .mended("sudo setcap cap_net_raw+ep \"$(command -v portolan)\""),
             Err(why) => check(
