@@ -191,12 +191,7 @@ impl Worker {
             self.count_overruns(&mut engine, ways, &mut round);
             engine.handle_timeout(self.now());
             self.take_verdicts(number, &mut engine, &mut round)?;
-            while let Some(host) = engine.poll_silent() {
-                let host = usize::try_from(host).unwrap_or(usize::MAX);
-                if let Some(Ok(way)) = reached.get(host) {
-                    ways.ask_again(*way);
-                }
-            }
+            ask_again(&mut engine, ways, &reached);
             if self.send(&mut engine, ways, &reached, &mut round)? == 0 {
                 self.wait(&mut engine, ways)?;
             }
@@ -450,6 +445,20 @@ impl Worker {
 fn is_undiscovered(undiscovered: &[bool], host: u32) -> bool {
     let host = usize::try_from(host).unwrap_or(usize::MAX);
     undiscovered.get(host).copied().unwrap_or(false)
+}
+
+/// Asks anew for the way to hosts that do not answer any more.
+fn ask_again<L: FnMut(u32) -> Option<(u32, u16)>>(
+    engine: &mut SynEngine<L>,
+    ways: &mut Ways,
+    reached: &[Result<Way, Reason>],
+) {
+    while let Some(host) = engine.poll_silent() {
+        let host = usize::try_from(host).unwrap_or(usize::MAX);
+        if let Some(Ok(way)) = reached.get(host) {
+            ways.ask_again(*way);
+        }
+    }
 }
 
 /// Queues a probe; the line it leaves by.
