@@ -50,6 +50,8 @@ pub(crate) struct RawOptions {
     pub(crate) origin: Origin,
     pub(crate) block: PortBlock,
     pub(crate) key: [u8; 16],
+    /// Of the receive ring of each interface.
+    pub(crate) receive_bytes: usize,
 }
 
 /// Starts the thread. It ends when the order is exhausted or [`Control::drain`] is set, and says
@@ -108,7 +110,13 @@ impl Worker {
         let ports = first..=first.saturating_add(SOURCE_PORTS - 1);
         let scope = Arc::clone(&self.options.sweep.scope);
         let rate = self.options.sweep.engine.rate;
-        let mut ways = Ways::new(self.options.origin, scope, ports, rate)?;
+        let mut ways = Ways::new(
+            self.options.origin,
+            scope,
+            ports,
+            rate,
+            self.options.receive_bytes,
+        )?;
         let order = self.options.sweep.order.clone();
         for number in self.options.sweep.first_window..order.windows() {
             while self.control.windows_ended.load(Ordering::Acquire) < number {

@@ -52,6 +52,8 @@ pub(crate) struct Ways {
     ports: RangeInclusive<u16>,
     /// Requests a second.
     rate: f64,
+    /// Of the receive ring of each interface.
+    receive_bytes: usize,
     pub(crate) lines: Vec<Line>,
     /// Routes by the first address of the range that they lead to.
     known: BTreeMap<IpAddr, Route>,
@@ -101,6 +103,7 @@ impl Ways {
         scope: Arc<Scope>,
         ports: RangeInclusive<u16>,
         rate: Option<f64>,
+        receive_bytes: usize,
     ) -> io::Result<Self> {
         Ok(Self {
             routes: Routes::open().map_err(io::Error::other)?,
@@ -108,6 +111,7 @@ impl Ways {
             scope,
             ports,
             rate: rate.unwrap_or(REQUESTS_RATE).clamp(0.1, REQUESTS_RATE),
+            receive_bytes,
             lines: Vec::new(),
             known: BTreeMap::new(),
             links: HashMap::new(),
@@ -499,7 +503,7 @@ impl Line {
         })
         .map_err(io::Error::other)?;
         // The ring is there before anything is sent that could be answered.
-        let ring = Ring::open(link, &filter, Ring::BYTES).map_err(io::Error::other)?;
+        let ring = Ring::open(link, &filter, ways.receive_bytes).map_err(io::Error::other)?;
         let asked: Vec<IpAddr> = gateways.iter().copied().collect();
         let transmitter = Transmitter::open(link, Arc::clone(&ways.scope), &asked);
         Ok(Self {
