@@ -72,6 +72,19 @@ fn what_has_answered_is_not_asked_again() {
 }
 
 #[test]
+fn a_receive_buffer_without_room_hides_nothing() {
+    let hosts = neighbours(4, PORTS, 20).into_iter();
+    // Bursts of answers, of which the buffer has no room for all.
+    let hosts = hosts.map(|host| host.noise(Ports::All, Noise::Copies(20)));
+    let town = Town::new(hosts.collect());
+    let arguments = format!("{} --receive-buffer 1", town.arguments(PORTS));
+    let document = Document::of(&town.scan(&arguments).expect_code(0));
+    for host in &town.hosts {
+        check_host(&document, host, PORTS, 0);
+    }
+}
+
+#[test]
 fn nobody_gets_a_frame_who_is_excluded() {
     let hosts: Vec<Host> = (16..48)
         .step_by(2)
