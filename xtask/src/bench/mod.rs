@@ -1,10 +1,12 @@
 //! Benchmarks in network namespaces: Portolan beside its peers on the same kernel, with the raw
 //! results kept in `bench/results/`. What is measured and why is in `bench/README.md`.
 
+mod beside;
 mod connect;
 mod machine;
 pub(crate) mod measure;
 mod peer;
+mod question;
 mod runs;
 mod scale;
 mod scan;
