@@ -6,7 +6,7 @@ mod order;
 mod silence;
 mod unlike;
 
-use super::Engine;
+use super::{Engine, MISSED_MAX};
 use crate::program::Ended;
 use crate::result::Document;
 use portolan_lab::crowd::{Closed, Crowd, Host, Segment};

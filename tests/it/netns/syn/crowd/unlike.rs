@@ -1,9 +1,10 @@
 //! Hosts that are unlike each other in one run: what one of them needs must not be what all get, and
 //! what is true of most must not be told of each.
 
-use super::{Town, check_host, neighbours, some_ports};
-use portolan_lab::crowd::{Closed, Deaf, Host, Policer, Segment, Way};
-use std::net::Ipv4Addr;
+use super::{MISSED_MAX, Town, check_host, neighbours, some_ports};
+use portolan_lab::crowd::{Closed, Deaf, Host, Move, Policer, Segment, Way};
+use portolan_wire::Mac;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 const PORTS: u16 = 2_000;
@@ -16,6 +17,29 @@ fn policed(rate: u32) -> Way {
             burst: rate.div_ceil(100),
         }),
         ..Way::default()
+    }
+}
+
+#[test]
+fn one_policed_host_among_many_is_told_as_it_is_and_so_are_they() {
+    let mut hosts = neighbours(21, PORTS, 20);
+    hosts[7].way = policed(500);
+    Town::new(hosts).check(PORTS);
+}
+
+#[test]
+fn one_lossy_host_among_many_is_told_as_it_is_and_so_are_they() {
+    let mut hosts = neighbours(21, PORTS, 20);
+    hosts[7].way = Way {
+        loss_in_permille: 100,
+        loss_out_permille: 100,
+        ..Way::default()
+    };
+    let town = Town::new(hosts);
+    let document = town.found(PORTS);
+    for (index, host) in town.hosts.iter().enumerate() {
+        let lost_max = if index == 7 { MISSED_MAX } else { 0 };
+        check_host(&document, host, PORTS, lost_max);
     }
 }
 
@@ -46,6 +70,23 @@ fn near_and_far_hosts_with_silent_ports_hide_nothing() {
 }
 
 #[test]
+fn far_hosts_that_refuse_hide_nothing() {
+    let mut hosts = neighbours(4, 1_000, 5);
+    for (host, rtt_ms) in hosts.iter_mut().zip([1, 50, 900, 1_500]) {
+        host.rtt = Duration::from_millis(rtt_ms);
+    }
+    Town::new(hosts).check(1_000);
+}
+
+#[test]
+fn a_policer_before_silent_ports_hides_nothing() {
+    let mut hosts = neighbours(1, 10_000, 100);
+    hosts[0].closed = Closed::Silent;
+    hosts[0].way = policed(2_000);
+    Town::new(hosts).check(10_000);
+}
+
+#[test]
 fn a_limit_of_refusals_is_not_called_a_filter_of_open_ports() {
     let mut hosts = neighbours(2, PORTS, 20);
     for host in &mut hosts {
@@ -68,4 +109,44 @@ fn a_host_that_hears_second_syns_only_hides_nothing() {
     hosts[1].deaf = Some(Deaf::Pair);
     hosts[2].deaf = Some(Deaf::Pair);
     Town::new(hosts).check(PORTS);
+}
+
+#[test]
+fn a_hardware_address_that_changes_hides_nothing() {
+    let mut hosts = neighbours(6, PORTS, 20);
+    for (index, host) in hosts.iter_mut().enumerate().skip(2).take(2) {
+        let last = u8::try_from(index).unwrap();
+        host.moves.push(Move {
+            after_syns: 800,
+            mac: Mac([2, 0, 0, 0, 0x77, last]),
+        });
+    }
+    Town::new(hosts).check(PORTS);
+}
+
+#[test]
+fn a_router_whose_hardware_address_changes_hides_nothing() {
+    let first = Segment::ROUTER_MAC;
+    let next = Move {
+        after_syns: 800,
+        mac: Mac([2, 0, 0, 0, 0x77, 0xff]),
+    };
+    let router = Host {
+        mac: first,
+        ..Host::at(Segment::ADDRESSES.router)
+    };
+    let address = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+    let mut host = Host::behind(first, address).open(&some_ports(3, PORTS, 20));
+    host.moves.push(next);
+    let mut town = Town::new(vec![host, router]);
+    town.hosts.pop();
+    let program = super::Engine::Syn.scan(&town.arguments(PORTS));
+    let mut running = town.segment.scanner.enter(|| program.start()).unwrap();
+    running.wait_until(|_| town.crowd.syns() >= 800);
+    town.crowd
+        .change(Segment::ADDRESSES.router.into(), |router| {
+            router.mac = next.mac;
+        });
+    let document = crate::result::Document::of(&running.end().expect_code(0));
+    check_host(&document, &town.hosts[0], PORTS, 0);
 }
