@@ -2,12 +2,15 @@
 //! what is true of most must not be told of each.
 
 use super::{MISSED_MAX, Town, check_host, neighbours, some_ports};
-use portolan_lab::crowd::{Closed, Deaf, Host, Move, Policer, Segment, Way};
+use portolan_lab::crowd::{Closed, Deaf, Host, Move, Policer, Ports, Segment, Way};
 use portolan_wire::Mac;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 const PORTS: u16 = 2_000;
+
+/// The reason of ports of a host that says open for all of them.
+const EVERYTHING: &str = "answers everything";
 
 /// A policer that lets so many packets a second through, and a hundredth of them at once.
 fn policed(rate: u32) -> Way {
@@ -149,4 +152,25 @@ fn a_router_whose_hardware_address_changes_hides_nothing() {
         });
     let document = crate::result::Document::of(&running.end().expect_code(0));
     check_host(&document, &town.hosts[0], PORTS, 0);
+}
+
+#[test]
+fn a_host_that_answers_everything_is_not_asked_everything() {
+    let mut hosts = neighbours(6, PORTS, 20);
+    hosts[3].open = Ports::All;
+    let town = Town::new(hosts);
+    let document = town.found(PORTS);
+    for (index, host) in town.hosts.iter().enumerate() {
+        if index != 3 {
+            check_host(&document, host, PORTS, 0);
+        }
+    }
+    let address = town.hosts[3].address;
+    let ports = document.ports(&address.to_string());
+    assert_eq!(ports.len(), usize::from(PORTS));
+    let named = ports.values().filter(|port| port.reason == EVERYTHING);
+    assert!(named.count() > usize::from(PORTS) / 2);
+    assert!(ports.values().all(|port| port.state != "closed"));
+    let heard = town.crowd.record().heard(address).unwrap();
+    assert!(heard.syns < u64::from(PORTS) / 2, "{heard:?}");
 }
