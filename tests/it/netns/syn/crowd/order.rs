@@ -1,11 +1,12 @@
-//! What comes back that answers nothing, and what is sent: no port is told by noise, nothing is asked
-//! again that has answered, and nothing is sent where nothing may be.
+//! What comes back that answers nothing, and what is sent: no port is told by noise, no pair is asked
+//! too soon from the same source port, and nothing is sent where nothing may be.
 
 use super::{Town, address, check_host, neighbours, some_ports};
 use crate::result::Document;
-use portolan_lab::crowd::{Closed, Host, Noise, Ports, Talk};
+use portolan_lab::crowd::{Closed, Host, Noise, Ports, Talk, Way};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 const PORTS: u16 = 1_000;
 
@@ -57,6 +58,30 @@ fn no_icmp_message_opens_or_closes_a_port() {
     for host in &town.hosts {
         check_host(&document, host, PORTS, 0);
     }
+}
+
+#[test]
+fn no_pair_is_asked_too_soon_from_the_same_port() {
+    let mut hosts = neighbours(4, PORTS, 20);
+    for host in &mut hosts {
+        host.way = Way {
+            loss_in_permille: 100,
+            loss_out_permille: 100,
+            ..Way::default()
+        };
+    }
+    hosts[2].closed = Closed::Silent;
+    let town = Town::new(hosts);
+    let document = town.found(PORTS);
+    for host in &town.hosts {
+        assert_eq!(document.open(&host.address.to_string()).len(), 20);
+    }
+    let record = town.crowd.record();
+    // A Linux host ignores a SYN of a connection that it has just answered for half a second.
+    assert_eq!(record.repeated_within(Duration::from_millis(500)), None);
+    let pairs = record.pairs().unwrap();
+    assert_eq!(pairs.len(), 4 * usize::from(PORTS));
+    assert!(pairs.values().any(|asked| *asked > 1));
 }
 
 #[test]
