@@ -58,6 +58,7 @@ set edit:completion:arg-completer[portolan] = {|@words|
             cand --interface 'Send on this interface'
             cand --source-ip 'Send from this address'
             cand --source-port 'Send from this port'
+            cand --receive-buffer 'Memory for received packets of each interface, for raw packets alone [default: 16777216]'
             cand --seed 'Seed of the probe order: the same seed gives the same order [default: random]'
             cand --shard 'Probe only part K of N disjoint parts; needs --seed'
             cand --resume 'Go on from a checkpoint after ^C or a crash'

@@ -65,6 +65,7 @@ inspect\t'The same in this version'"
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l interface -d 'Send on this interface' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l source-ip -d 'Send from this address' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l source-port -d 'Send from this port' -r
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l receive-buffer -d 'Memory for received packets of each interface, for raw packets alone [default: 16777216]' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l seed -d 'Seed of the probe order: the same seed gives the same order [default: random]' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l shard -d 'Probe only part K of N disjoint parts; needs --seed' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l resume -d 'Go on from a checkpoint after ^C or a crash' -r -F

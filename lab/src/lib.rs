@@ -1,7 +1,9 @@
 //! Networks of one machine, for tests and benchmarks: namespaces joined by veth pairs, a responder
-//! with many listening ports, and the impairments that nftables can make. Needs root. Nothing that
-//! ships uses this crate, and nothing here touches a network outside the namespaces it made.
+//! with many listening ports, the impairments that nftables can make, and a crowd of played hosts
+//! with any other fault. Needs root. Nothing that ships uses this crate, and nothing here touches a
+//! network outside the namespaces it made.
 
+pub mod crowd;
 mod namespace;
 mod prefix_responder;
 mod responder;

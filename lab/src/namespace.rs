@@ -86,6 +86,14 @@ pub enum LabError {
         /// Its last words.
         stderr: String,
     },
+    /// A crowd cannot use its interface.
+    #[error("hear and speak on the interface {interface}: {source}")]
+    Play {
+        /// The interface.
+        interface: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A responder could not listen.
     #[error("listen on port {port}: {source}")]
     Listen {

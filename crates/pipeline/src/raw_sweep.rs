@@ -56,6 +56,8 @@ pub(crate) struct RawOptions {
     pub(crate) discovery: Discovery,
     /// Hosts of the first window that an earlier part of the run has found.
     pub(crate) known: HashSet<IpAddr>,
+    /// Of the receive ring of each interface.
+    pub(crate) receive_bytes: usize,
 }
 
 /// Starts the thread. It ends when the order is exhausted or [`Control::drain`] is set, and says
@@ -116,7 +118,14 @@ impl Worker {
         let ports = first..=first.saturating_add(SOURCE_PORTS - 1);
         let scope = Arc::clone(&self.options.sweep.scope);
         let rate = self.options.sweep.engine.rate;
-        let mut ways = Ways::new(self.options.origin, scope, ports, rate, self.options.io)?;
+        let mut ways = Ways::new(
+            self.options.origin,
+            scope,
+            ports,
+            rate,
+            self.options.io,
+            self.options.receive_bytes,
+        )?;
         let order = self.options.sweep.order.clone();
         for number in self.options.sweep.first_window..order.windows() {
             while self.control.windows_ended.load(Ordering::Acquire) < number {

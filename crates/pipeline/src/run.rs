@@ -18,6 +18,7 @@ use portolan_net::connect::Source;
 use portolan_net::dial::Dialer;
 use portolan_net::port_block::PortBlock;
 use portolan_net::privilege::{Kernel, may_use_packets};
+use portolan_net::raw::ring::Ring;
 use portolan_net::route::Origin;
 use portolan_scan::{Figures, SOURCE_PORTS};
 use portolan_targets::{Order, OrderError};
@@ -41,6 +42,9 @@ pub struct RunRequest {
     pub resume: Option<Checkpoint>,
     /// Where to keep a checkpoint; `None`: nowhere.
     pub checkpoint: Option<PathBuf>,
+    /// Bytes for packets that were received on an interface and not looked at yet; `None`: what is
+    /// usual. Without meaning for connections.
+    pub receive_bytes: Option<usize>,
 }
 
 /// How a run ended.
@@ -170,10 +174,11 @@ pub async fn run(
             sweep::start(options, &control, &words_in)?;
         }
         EngineChoice::Syn => {
-            let raw = RawOptions {
+            let mut raw = RawOptions {
                 known: collector.known(),
                 ..raw_options(plan, limits, options)?
             };
+            raw.receive_bytes = request.receive_bytes.unwrap_or(raw.receive_bytes);
             raw_sweep::start(raw, &control, &words_in)?;
         }
     }
@@ -223,6 +228,7 @@ fn raw_options(plan: &Plan, limits: Limits, sweep: SweepOptions) -> io::Result<R
         io: plan.io,
         discovery: plan.discovery,
         known: HashSet::new(),
+        receive_bytes: Ring::BYTES,
         sweep,
     })
 }

@@ -56,6 +56,8 @@ pub(crate) struct Ways {
     io: IoChoice,
     /// What the user asked for of the interfaces and did not get.
     pub(crate) notes: Vec<String>,
+    /// Of the receive ring of each interface.
+    receive_bytes: usize,
     pub(crate) lines: Vec<Line>,
     /// Routes by the first address of the range that they lead to.
     known: BTreeMap<IpAddr, Route>,
@@ -106,6 +108,7 @@ impl Ways {
         ports: RangeInclusive<u16>,
         rate: Option<f64>,
         io: IoChoice,
+        receive_bytes: usize,
     ) -> io::Result<Self> {
         Ok(Self {
             routes: Routes::open().map_err(io::Error::other)?,
@@ -115,6 +118,7 @@ impl Ways {
             rate: rate.unwrap_or(REQUESTS_RATE).clamp(0.1, REQUESTS_RATE),
             io,
             notes: Vec::new(),
+            receive_bytes,
             lines: Vec::new(),
             known: BTreeMap::new(),
             links: HashMap::new(),
@@ -550,7 +554,7 @@ impl Line {
         })
         .map_err(io::Error::other)?;
         // The ring is there before anything is sent that could be answered.
-        let ring = Ring::open(link, &filter, Ring::BYTES).map_err(io::Error::other)?;
+        let ring = Ring::open(link, &filter, ways.receive_bytes).map_err(io::Error::other)?;
         let asked: Vec<IpAddr> = gateways.iter().copied().collect();
         let transmitter = Transmitter::open(link, Arc::clone(&ways.scope), &asked);
         Ok(Self {

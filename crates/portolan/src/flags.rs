@@ -243,6 +243,10 @@ pub(crate) struct ScanArgs {
     #[arg(long, value_name = "PORT", env = "PORTOLAN_SOURCE_PORT",
           value_parser = clap::value_parser!(u16).range(1..), help_heading = "Probing")]
     pub(crate) source_port: Option<u16>,
+    /// Memory for received packets of each interface, for raw packets alone [default: 16777216]
+    #[arg(long, value_name = "BYTES", env = "PORTOLAN_RECEIVE_BUFFER",
+          value_parser = clap::value_parser!(u32).range(1..=1 << 30), help_heading = "Probing")]
+    pub(crate) receive_buffer: Option<u32>,
     /// Seed of the probe order: the same seed gives the same order [default: random]
     #[arg(long, value_name = "N", help_heading = "Probing")]
     pub(crate) seed: Option<u64>,

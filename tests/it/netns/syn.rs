@@ -3,6 +3,7 @@
 //! below; what both engines have to do alike is beside this module.
 
 mod bounds;
+mod crowd;
 mod honest;
 mod parts;
 mod ways;

@@ -4,13 +4,14 @@
 use super::machine::Machine;
 use super::measure::open_files_max;
 use super::peer::{Peer, Programs};
+use super::question::Question;
 use super::runs::{Run, row};
 use super::table::{Goal, Row, lines};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use portolan_lab::{Responder, Wire, random_ports};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 /// Ports that are open.
@@ -85,12 +86,12 @@ struct Arena<'a> {
     options: &'a Options,
     programs: Programs,
     wire: Wire,
-    open: BTreeSet<u16>,
+    question: Question,
 }
 
 /// Measures, prints, keeps; fails when a goal is missed.
 pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
-    let programs = Programs::find(root, super::build(root)?)?;
+    let programs = Programs::find(super::build(root)?).with_rustscan(root)?;
     let open = random_ports(options.seed, OPEN_COUNT);
     let wire = Wire::create()?;
     let responder = Responder::start(&wire.target, &open)?;
@@ -104,11 +105,12 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
         loss_percent_each_way: LOSS_PERCENT,
         conditions: Vec::new(),
     };
+    let address = IpAddr::V4(Wire::ADDRESSES.target);
     let arena = Arena {
         options,
         programs,
         wire,
-        open: open.into_iter().collect(),
+        question: Question::of_host(address, &open, options.timeout_s),
     };
     for condition in [Condition::Answering, Condition::Dropped, Condition::Loss] {
         if options.condition.is_none_or(|only| only == condition) {
@@ -143,7 +145,7 @@ impl Arena<'_> {
             peers.push(Peer::Nmap);
             for tries in TRIES {
                 let runs = self.pilot(*tries)?;
-                peers.extend(best(&runs, self.open.len()));
+                peers.extend(best(&runs, self.question.open.len()));
                 pilot.extend(runs);
             }
         }
@@ -158,7 +160,7 @@ impl Arena<'_> {
         }
         let rows: Vec<Row> = peers
             .iter()
-            .map(|peer| row(*peer, &runs, self.open.len()))
+            .map(|peer| row(*peer, &runs, self.question.open.len()))
             .collect();
         for line in lines(&rows, &Peer::Portolan.name()) {
             println!("{line}");
@@ -177,7 +179,8 @@ impl Arena<'_> {
         match condition {
             Condition::Answering => {}
             Condition::Dropped => {
-                let open: Vec<u16> = self.open.iter().copied().collect();
+                let open = self.question.open.iter().map(SocketAddr::port);
+                let open: Vec<u16> = open.collect();
                 self.wire.silence_except(&open)?;
             }
             Condition::Loss => self.wire.lose(LOSS_PERCENT)?,
@@ -200,9 +203,9 @@ impl Arena<'_> {
     }
 
     fn run(&self, peer: Peer) -> Result<Run> {
-        let address = Wire::ADDRESSES.target.to_string();
-        let subject = peer.subject(&self.programs, &address, self.options.timeout_s);
-        Run::of(peer, &subject, &self.wire, &self.open)
+        let subject = peer.subject(&self.programs, &self.question);
+        let subject = subject.with_context(|| format!("{} is missing", peer.name()))?;
+        Ok(Run::of(peer, &subject, &self.wire.scanner, &self.question)?.0)
     }
 }
 

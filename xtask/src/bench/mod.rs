@@ -1,10 +1,13 @@
-//! Benchmarks in network namespaces: Portolan beside its peers on the same kernel, with the raw
-//! results kept in `bench/results/`. What is measured and why is in `bench/README.md`.
+//! Benchmarks, most of them in network namespaces: Portolan beside its peers on the same kernel, with
+//! the raw results kept in `bench/results/`. What is measured and why is in `bench/README.md`.
 
+mod beside;
 mod connect;
+mod instructions;
 mod machine;
 pub(crate) mod measure;
 mod peer;
+mod question;
 mod runs;
 mod scale;
 mod scan;
@@ -22,7 +25,9 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Bench {
     /// All ports of one host without privileges: clean, silently filtered, with loss
     Connect(connect::Options),
-    /// All ports of one host with raw packets: clean, with loss, behind a policer, filtered
+    /// Instructions a probe takes, against the committed figure; needs valgrind and no root
+    Instructions(instructions::Options),
+    /// Raw packets: one host in many conditions, and many hosts, beside the peers
     Scan(scan::Options),
     /// Memory of a run of 2^20 probes, and time and memory of a dry run over 10.0.0.0/8
     Scale,
@@ -32,14 +37,19 @@ pub(crate) enum Bench {
 
 /// Measures, prints and keeps the raw results.
 pub(crate) fn run(root: &Path, bench: Bench) -> Result<()> {
-    portolan_lab::sweep()?;
-    portolan_lab::available().context("benchmarks need root, iproute2 and nftables")?;
     match bench {
-        Bench::Connect(options) => connect::run(root, &options),
-        Bench::Scan(options) => scan::run(root, &options),
-        Bench::Scale => scale::run(root),
-        Bench::Send(options) => send::run(root, &options),
+        Bench::Connect(options) => may_make_networks().and_then(|()| connect::run(root, &options)),
+        Bench::Instructions(options) => instructions::run(root, &options),
+        Bench::Scale => may_make_networks().and_then(|()| scale::run(root)),
+        Bench::Scan(options) => may_make_networks().and_then(|()| scan::run(root, &options)),
+        Bench::Send(options) => may_make_networks().and_then(|()| send::run(root, &options)),
     }
+}
+
+/// Clears away what ended benchmarks left, and tries whether there can be new networks.
+fn may_make_networks() -> Result<()> {
+    portolan_lab::sweep()?;
+    portolan_lab::available().context("benchmarks need root, iproute2 and nftables")
 }
 
 /// Builds the program as it ships and says where it is.

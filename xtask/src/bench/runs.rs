@@ -2,11 +2,11 @@
 
 use super::measure::{Outcome, Subject, Usage};
 use super::peer::Peer;
+use super::question::Question;
 use super::table::{Row, median};
 use anyhow::Result;
-use portolan_lab::Wire;
+use portolan_lab::Namespace;
 use serde::Serialize;
-use std::collections::BTreeSet;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -16,6 +16,8 @@ pub(super) struct Run {
     pub(super) settings: Peer,
     pub(super) found: usize,
     pub(super) false_open: usize,
+    /// What a condition measures besides; its goals say what.
+    pub(super) aside: Option<f64>,
     pub(super) usage: Usage,
 }
 
@@ -24,34 +26,53 @@ impl Run {
     pub(super) fn of(
         peer: Peer,
         subject: &Subject,
-        wire: &Wire,
-        open: &BTreeSet<u16>,
-    ) -> Result<Self> {
+        scanner: &Namespace,
+        question: &Question,
+    ) -> Result<(Self, Said)> {
         let Outcome {
             usage,
             stdout,
             stderr,
-        } = subject.measure(&wire.scanner)?;
-        let reported = peer.open_ports(&stdout);
-        let found = reported.intersection(open).count();
+        } = subject.measure(scanner)?;
+        let reported = peer.found(question, &stdout);
+        let found = reported.intersection(&question.open).count();
         println!(
             "  {:<32} {:>7.2} s  {found:>3} found  {:>5} MiB  {}",
             peer.name(),
             usage.seconds,
             usage.rss_max_kib / 1024,
-            if usage.timed_out { "timed out" } else { "" }
+            if usage.timed_out {
+                "did not finish"
+            } else {
+                ""
+            }
         );
-        if found == 0 {
+        if usage.timed_out {
+            // Status lines overwrite each other.
+            let mut last = stderr.split(['\r', '\n']).map(str::trim);
+            let last = last.rfind(|line| !line.is_empty()).unwrap_or_default();
+            println!("    when it was killed: {last}");
+        }
+        if found == 0 && !question.open.is_empty() {
             println!("{}", stderr.trim());
         }
-        Ok(Self {
+        let run = Self {
             peer: peer.name(),
             settings: peer,
             found,
             false_open: reported.len() - found,
+            aside: None,
             usage,
-        })
+        };
+        Ok((run, Said { stdout, stderr }))
     }
+}
+
+/// What a program wrote.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 /// What the runs of `peer` come to.
@@ -61,6 +82,7 @@ pub(super) fn row(peer: Peer, runs: &[Run], open: usize) -> Row {
     Row {
         peer: peer.name(),
         seconds: median(&seconds).unwrap_or(f64::NAN),
+        open,
         found_min: own.iter().map(|run| run.found).min().unwrap_or(0),
         complete_runs: own.iter().filter(|run| run.found == open).count(),
         runs: own.len(),
@@ -71,6 +93,10 @@ pub(super) fn row(peer: Peer, runs: &[Run], open: usize) -> Row {
             .max()
             .unwrap_or(0),
         timed_out: own.iter().filter(|run| run.usage.timed_out).count(),
+        aside_max: own
+            .iter()
+            .filter_map(|run| run.aside)
+            .max_by(f64::total_cmp),
     }
 }
 
@@ -84,6 +110,7 @@ pub(super) mod tests {
             settings: peer,
             found,
             false_open: 0,
+            aside: None,
             usage: Usage {
                 seconds,
                 processor_seconds: seconds,

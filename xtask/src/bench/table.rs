@@ -9,6 +9,8 @@ pub(super) struct Row {
     pub(super) peer: String,
     /// Median wall time in seconds.
     pub(super) seconds: f64,
+    /// Ports that there were to find.
+    pub(super) open: usize,
     /// Fewest ports that a run found.
     pub(super) found_min: usize,
     /// Runs that found every port.
@@ -21,6 +23,8 @@ pub(super) struct Row {
     pub(super) rss_max_kib: i64,
     /// Runs that were killed because their time was over.
     pub(super) timed_out: usize,
+    /// Most of what the condition measured besides, where it did.
+    pub(super) aside_max: Option<f64>,
 }
 
 /// A number that must not be exceeded.
@@ -32,6 +36,17 @@ pub(super) struct Goal {
     pub(super) measured: Option<f64>,
     /// The most that meets the goal.
     pub(super) at_most: f64,
+}
+
+impl Row {
+    /// The share of the open ports that the worst run found, in words.
+    fn recall(&self) -> String {
+        let count = |number: usize| u32::try_from(number).map_or(f64::NAN, f64::from);
+        if self.open == 0 {
+            return "-".to_owned();
+        }
+        format!("{:.2} %", 100.0 * count(self.found_min) / count(self.open))
+    }
 }
 
 impl Goal {
@@ -68,17 +83,26 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
 pub(super) fn lines(rows: &[Row], ours: &str) -> Vec<String> {
     let own = rows.iter().find(|row| row.peer == ours);
     let head = format!(
-        "{:<32} {:>8} {:>9} {:>6} {:>9} {:>6} {:>9} {:>8}",
-        "program", "median s", "ours/this", "found", "complete", "false", "rss MiB", "timeouts"
+        "{:<32} {:>8} {:>9} {:>6} {:>8} {:>9} {:>6} {:>9} {:>10}",
+        "program",
+        "median s",
+        "ours/this",
+        "found",
+        "recall",
+        "complete",
+        "false",
+        "rss MiB",
+        "unfinished"
     );
     let body = rows.iter().map(|row| {
         let ratio = own.map_or(f64::NAN, |own| own.seconds / row.seconds);
         format!(
-            "{:<32} {:>8.2} {:>9.2} {:>6} {:>9} {:>6} {:>9} {:>8}",
+            "{:<32} {:>8.2} {:>9.2} {:>6} {:>8} {:>9} {:>6} {:>9} {:>10}",
             row.peer,
             row.seconds,
             ratio,
             row.found_min,
+            row.recall(),
             format!("{}/{}", row.complete_runs, row.runs),
             row.false_max,
             row.rss_max_kib / 1024,

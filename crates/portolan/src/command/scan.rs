@@ -155,6 +155,10 @@ impl Scan<'_> {
             command: command_line(),
             resume,
             checkpoint,
+            receive_bytes: self
+                .args
+                .receive_buffer
+                .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         };
         Ok(Ready::Run(Box::new(ReadyRun {
             request,
