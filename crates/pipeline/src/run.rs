@@ -174,11 +174,11 @@ pub async fn run(
             sweep::start(options, &control, &words_in)?;
         }
         EngineChoice::Syn => {
-            let mut raw = RawOptions {
+            let raw = RawOptions {
                 known: collector.known(),
+                receive_bytes: request.receive_bytes.unwrap_or(Ring::BYTES),
                 ..raw_options(plan, limits, options)?
             };
-            raw.receive_bytes = request.receive_bytes.unwrap_or(raw.receive_bytes);
             raw_sweep::start(raw, &control, &words_in)?;
         }
     }
