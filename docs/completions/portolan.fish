@@ -79,8 +79,8 @@ never\t'Never'"
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l color -d 'When to colour; NO_COLOR is honoured' -r -f -a "always\t'Always'
 auto\t'On a terminal'
 never\t'Never'"
-complete -c portolan -n "__fish_portolan_using_subcommand scan" -l tcp -d 'Probe TCP ports'
-complete -c portolan -n "__fish_portolan_using_subcommand scan" -l udp -d 'Probe UDP ports (not in this version)'
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l tcp -d 'Probe TCP ports only; with --udp, both'
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l udp -d 'Probe UDP ports only; with --tcp, both'
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l dry-run -d 'Print what would be probed, and send nothing'
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -s q -l quiet -d 'Say only results'
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -s v -l verbose -d 'Say more: reasons, probes, whole banners'

@@ -1,5 +1,6 @@
 //! The state of a port and the reason that shows it.
 
+use crate::Transport;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -85,6 +86,11 @@ impl Unreachable {
         }
     }
 
+    /// Whether it is "port unreachable" of either version (RFC 792; RFC 4443 §3.1).
+    pub const fn is_port_unreachable(self) -> bool {
+        matches!(self, Self::V4(3) | Self::V6(4))
+    }
+
     /// The field's name for the code; `None` for one that has no name here.
     pub const fn name(self) -> Option<&'static str> {
         Some(match self {
@@ -127,11 +133,24 @@ pub enum Reason {
     Rst,
     /// An ICMP error came back.
     Icmp(Unreachable),
+    /// An ICMP "port unreachable" came back from another address than the one that was asked: a
+    /// device on the way speaks for the host.
+    IcmpElsewhere,
+    /// UDP only: nothing came back to this many probes, and the host sends fewer ICMP errors than
+    /// it is asked for: a closed port may be silent as well.
+    IcmpLimited {
+        /// Probes sent without an answer.
+        probes: u8,
+    },
+    /// Ports that get no bytes from us: what listens there acts on whatever it is sent.
+    NeverSend,
     /// Nothing came back to this many probes.
     Timeout {
         /// Probes sent without an answer.
         probes: u8,
     },
+    /// UDP only: the port answered.
+    UdpResponse,
     /// The host did not answer the neighbour discovery of its own segment (ARP, RFC 826; ND,
     /// RFC 4861), so no probe reached the wire.
     NoNeighbour,
@@ -157,10 +176,14 @@ impl Reason {
     /// The state this reason shows for a TCP port.
     pub const fn tcp_state(self) -> State {
         match self {
-            Self::SynAck => State::Open,
+            Self::SynAck | Self::UdpResponse => State::Open,
             Self::Rst => State::Closed,
-            Self::Icmp(_) | Self::Timeout { .. } => State::Filtered,
-            Self::NoNeighbour
+            Self::Icmp(_)
+            | Self::IcmpElsewhere
+            | Self::IcmpLimited { .. }
+            | Self::Timeout { .. } => State::Filtered,
+            Self::NeverSend
+            | Self::NoNeighbour
             | Self::NoRoute
             | Self::LocalLimit
             | Self::LocalPolicy
@@ -171,9 +194,40 @@ impl Reason {
         }
     }
 
+    /// The state this reason shows for a UDP port. Silence shows little: a service need not answer.
+    pub const fn udp_state(self) -> State {
+        match self {
+            Self::Icmp(code) if code.is_port_unreachable() => State::Closed,
+            Self::IcmpLimited { .. } | Self::Timeout { .. } => State::OpenFiltered,
+            _ => self.tcp_state(),
+        }
+    }
+
+    /// The state this reason shows for a port of `transport`.
+    pub const fn state(self, transport: Transport) -> State {
+        match transport {
+            Transport::Tcp => self.tcp_state(),
+            Transport::Udp => self.udp_state(),
+        }
+    }
+
     /// Whether the host, or a device in front of it, said something.
     pub const fn is_answer(self) -> bool {
-        matches!(self, Self::SynAck | Self::Rst | Self::Icmp(_))
+        matches!(
+            self,
+            Self::SynAck | Self::Rst | Self::UdpResponse | Self::Icmp(_) | Self::IcmpElsewhere
+        )
+    }
+
+    /// Whether this answer about a port of `transport` shows that the host itself is there. An
+    /// ICMP error may come from a device on the way; for UDP, "port unreachable" from the asked
+    /// address is the host's own refusal.
+    pub const fn shows_host(self, transport: Transport) -> bool {
+        match self {
+            Self::SynAck | Self::Rst | Self::UdpResponse => true,
+            Self::Icmp(code) => matches!(transport, Transport::Udp) && code.is_port_unreachable(),
+            _ => false,
+        }
     }
 }
 
@@ -193,6 +247,12 @@ impl fmt::Display for Reason {
                     f.pad(&format!("icmpv6 type {kind} code {code}"))
                 }
             },
+            Self::IcmpElsewhere => f.pad("port-unreachable from elsewhere"),
+            Self::IcmpLimited { probes } => {
+                f.pad(&format!("{}{LIMITED}", Self::Timeout { probes: *probes }))
+            }
+            Self::NeverSend => f.pad("never sent to"),
+            Self::UdpResponse => f.pad("udp-response"),
             Self::Timeout { probes: 1 } => f.pad("timeout after 1 probe"),
             Self::Timeout { probes } => f.pad(&format!("timeout after {probes} probes")),
             Self::NoNeighbour => f.pad("no neighbour"),
@@ -229,6 +289,9 @@ impl TryFrom<String> for Reason {
     }
 }
 
+/// What the text of [`Reason::IcmpLimited`] adds to that of [`Reason::Timeout`].
+const LIMITED: &str = ", icmp errors limited";
+
 impl FromStr for Reason {
     type Err = String;
 
@@ -239,6 +302,9 @@ impl FromStr for Reason {
         Ok(match text {
             "syn-ack" => Self::SynAck,
             "rst" => Self::Rst,
+            "udp-response" => Self::UdpResponse,
+            "port-unreachable from elsewhere" => Self::IcmpElsewhere,
+            "never sent to" => Self::NeverSend,
             "timeout after 1 probe" => Self::Timeout { probes: 1 },
             "no neighbour" => Self::NoNeighbour,
             "no route" => Self::NoRoute,
@@ -249,6 +315,11 @@ impl FromStr for Reason {
             "time limit" => Self::TimeLimit,
             "interrupted" => Self::Interrupted,
             _ => {
+                if let Some(silence) = text.strip_suffix(LIMITED)
+                    && let Ok(Self::Timeout { probes }) = silence.parse()
+                {
+                    return Ok(Self::IcmpLimited { probes });
+                }
                 if let Some(probes) = number("timeout after ", " probes") {
                     return Ok(Self::Timeout { probes });
                 }
@@ -297,9 +368,13 @@ mod tests {
             ]
         });
         let silent = (0..=u8::MAX).map(|probes| Reason::Timeout { probes });
+        let silent = silent.chain((0..=u8::MAX).map(|probes| Reason::IcmpLimited { probes }));
         let rest = [
             Reason::SynAck,
             Reason::Rst,
+            Reason::UdpResponse,
+            Reason::IcmpElsewhere,
+            Reason::NeverSend,
             Reason::NoNeighbour,
             Reason::NoRoute,
             Reason::LocalLimit,
@@ -317,5 +392,24 @@ mod tests {
         assert_eq!("time-exceeded (v6)".parse(), Ok(exceeded));
         assert!("rstt".parse::<Reason>().is_err());
         assert!("timeout after 300 probes".parse::<Reason>().is_err());
+    }
+
+    #[test]
+    fn udp_silence_shows_less_than_that_of_tcp() {
+        let check = |reason: Reason, tcp: State, udp: State| {
+            let states = [Transport::Tcp, Transport::Udp].map(|it| reason.state(it));
+            assert_eq!(states, [tcp, udp], "{reason}");
+        };
+        let silence = Reason::Timeout { probes: 3 };
+        check(silence, State::Filtered, State::OpenFiltered);
+        let refused = Reason::Icmp(Unreachable::V4(3));
+        check(refused, State::Filtered, State::Closed);
+        let refused = Reason::Icmp(Unreachable::V6(4));
+        check(refused, State::Filtered, State::Closed);
+        let prohibited = Reason::Icmp(Unreachable::V4(13));
+        check(prohibited, State::Filtered, State::Filtered);
+        check(Reason::IcmpElsewhere, State::Filtered, State::Filtered);
+        check(Reason::NeverSend, State::NotTested, State::NotTested);
+        check(Reason::UdpResponse, State::Open, State::Open);
     }
 }

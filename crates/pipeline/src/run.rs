@@ -6,9 +6,11 @@ use crate::collector::Collector;
 use crate::ended::FoundHosts;
 use crate::limits::Limits;
 use crate::looks::Looks;
+use crate::orders::Orders;
 use crate::own::Own;
 use crate::progress::Meter;
-use crate::raw_sweep::{self, RawOptions};
+use crate::raw_sweep::RawOptions;
+use crate::start::start_sweeps;
 use crate::stop::{LOCAL_REASONS, Stop, notice_of};
 use crate::sweep::{self, Control, SweepOptions, Word};
 use portolan_model::{
@@ -137,58 +139,58 @@ pub async fn run(
     interrupt: watch::Receiver<bool>,
 ) -> Result<Finished, RunError> {
     let plan = &request.plan;
-    let order = Order::new(&plan.addresses, &plan.tcp, plan.seed, plan.shard)?;
-    let limits = Limits::of(plan, order.total());
+    let orders = Orders::of(plan)?;
+    let limits = Limits::of(plan, orders.total());
     let started = Instant::now();
     let run = describe(&request)?;
     let mut collector = Collector::new(plan, Own::read());
     collector.tell(Event::RunStarted {
         run: run.clone(),
         addresses: u64::try_from(plan.addresses.len()).unwrap_or(u64::MAX),
-        ports: plan.tcp.len(),
+        ports: plan.tcp.len().saturating_add(plan.udp.len()),
     });
-    if let Some(text) = limits.notice(order.total()) {
+    if let Some(text) = limits.notice(orders.total()) {
         collector.tell(Event::Notice { text });
     }
     let counts = request.resume.as_ref().map(|earlier| earlier.counts);
     if let Some(earlier) = request.resume {
         collector.resume(earlier);
     }
-    let first_window = collector.windows_ended().min(order.windows());
-    let options = SweepOptions {
+    let first_window = collector.windows_ended().min(orders.windows());
+    let sweep_of = |order: &Order, transport| SweepOptions {
         first_window,
-        decided: Arc::new(collector.decided()),
-        ..sweep_options(plan, order.clone(), limits, started)
+        decided: Arc::new(collector.decided(transport)),
+        ..sweep_options(plan, order.clone(), limits, started, &orders)
     };
-    let control = Arc::new(Control::new(limits.workers));
+    let workers = limits.workers_of(&orders);
+    let control = Arc::new(Control::new(workers));
     control.windows_ended.store(first_window, Ordering::Release);
-    let dialer = Dialer::new(Arc::clone(&options.scope), look_source(plan)).paced(plan.pace);
+    let scope = Arc::new(plan.scope.clone());
+    let dialer = Dialer::new(scope, look_source(plan)).paced(plan.pace);
     let (words_in, words) = mpsc::channel(WORDS_MAX);
-    match plan.engine {
-        EngineChoice::Connect => {
-            sweep::start(options, &control, &words_in)?;
-        }
-        EngineChoice::Syn => {
-            let raw = raw_options(plan, limits, options)?;
-            raw_sweep::start(raw, &control, &words_in)?;
-        }
-    }
+    start_sweeps(
+        plan,
+        (limits, workers),
+        &orders,
+        sweep_of,
+        (&control, &words_in),
+    )?;
     drop(words_in);
     let max_time = plan.pace.max_time_s.map(Duration::from_secs);
     let state = State {
         collector,
         looks: Looks::new(dialer, Arc::clone(&control), limits.looks_max, plan.seed),
         control,
-        limits,
-        meter: Meter::new(order, counts.unwrap_or_default()),
+        meter: Meter::new(orders, counts.unwrap_or_default()),
         run,
         started,
         deadline: max_time.and_then(|time| started.checked_add(time)),
         expires_unix_s: plan.scope.expires_unix_s,
         looks_until: None,
         stop: None,
-        workers_left: limits.workers,
-        workers_in_window: limits.workers,
+        workers,
+        workers_left: workers,
+        workers_in_window: workers,
         checkpoint: request.checkpoint.map(|path| CheckpointFile {
             path,
             next: started + CHECKPOINT_EVERY,
@@ -200,7 +202,11 @@ pub async fn run(
 }
 
 /// What the raw sweep is told beside `sweep`.
-fn raw_options(plan: &Plan, limits: Limits, sweep: SweepOptions) -> io::Result<RawOptions> {
+pub(crate) fn raw_options(
+    plan: &Plan,
+    limits: Limits,
+    sweep: SweepOptions,
+) -> io::Result<RawOptions> {
     may_use_packets().map_err(io::Error::other)?;
     let ephemeral = Kernel::now().ephemeral_ports;
     let mut random = [0; 24];
@@ -234,6 +240,7 @@ fn describe(request: &RunRequest) -> Result<Run, RunError> {
         plan_hash,
         engine: plan.engine.as_str().to_owned(),
         ports: plan.tcp.clone(),
+        udp_ports: plan.udp.clone(),
         complete: false,
         notices: Vec::new(),
     };
@@ -270,15 +277,30 @@ fn source_of(plan: &Plan) -> Source {
 }
 
 /// What the workers are told, for a run from the start.
-fn sweep_options(plan: &Plan, order: Order, limits: Limits, started: Instant) -> SweepOptions {
+fn sweep_options(
+    plan: &Plan,
+    order: Order,
+    limits: Limits,
+    started: Instant,
+    orders: &Orders,
+) -> SweepOptions {
     let wants_looks = plan.depth != Depth::Ports;
+    let mut engine = sweep::engine_options(plan, limits.capacity, limits.workers);
+    if orders.tcp.is_none() {
+        // One thread sweeps alone.
+        engine = sweep::engine_options(plan, limits.capacity, 1);
+    } else if orders.udp.is_some() {
+        // A rate is for both transports together.
+        engine.rate = engine.rate.map(|rate| rate / 2.0);
+        engine.host_rate = engine.host_rate.map(|rate| rate / 2.0);
+    }
     SweepOptions {
         order,
         first_window: 0,
         decided: Arc::default(),
         scope: Arc::new(plan.scope.clone()),
         source: source_of(plan),
-        engine: sweep::engine_options(plan, limits.capacity, limits.workers),
+        engine,
         workers: limits.workers,
         held_max: if wants_looks { limits.held_max } else { 0 },
         started,
@@ -290,7 +312,6 @@ struct State {
     collector: Collector,
     looks: Looks,
     control: Arc<Control>,
-    limits: Limits,
     meter: Meter,
     run: Run,
     started: Instant,
@@ -302,6 +323,7 @@ struct State {
     looks_until: Option<Instant>,
     /// Why the run ends early.
     stop: Option<Stop>,
+    workers: u32,
     workers_left: u32,
     workers_in_window: u32,
     checkpoint: Option<CheckpointFile>,
@@ -369,12 +391,13 @@ impl State {
                 let closed = self.collector.take(window, finds);
                 self.looks.release(closed);
             }
+            Some(Word::UdpFinds { window, finds }) => self.collector.take_udp(window, finds),
             Some(Word::WindowEnded) => {
                 self.workers_in_window = self.workers_in_window.saturating_sub(1);
                 if self.workers_in_window == 0 {
                     let window = self.control.windows_ended.load(Ordering::Acquire);
                     self.collector.end_window(window);
-                    self.workers_in_window = self.limits.workers;
+                    self.workers_in_window = self.workers;
                     self.control
                         .windows_ended
                         .store(window.saturating_add(1), Ordering::Release);

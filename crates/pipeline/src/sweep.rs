@@ -3,6 +3,7 @@
 //!
 //! What is not here: the decision what to probe (`portolan-scan`) and what becomes of a find.
 
+use crate::udp_sweep::UdpFind;
 use portolan_model::{Endpoint, Moment, Plan, Scope, Shard};
 use portolan_net::connect::{ConnectPool, Ending, Source};
 use portolan_net::neighbours;
@@ -32,6 +33,8 @@ pub(crate) struct Find {
 pub(crate) enum Word {
     /// Ports of window `window` that are decided.
     Finds { window: u64, finds: Vec<Find> },
+    /// UDP ports of window `window` that are decided.
+    UdpFinds { window: u64, finds: Vec<UdpFind> },
     /// Every port of this worker's part of the window is decided.
     WindowEnded,
     /// The worker stopped; an error says why, if it was not the end of its work.
