@@ -2,6 +2,7 @@
 //! with many listening ports, and the impairments that nftables can make. Needs root. Nothing that
 //! ships uses this crate, and nothing here touches a network outside the namespaces it made.
 
+mod daemons;
 mod namespace;
 mod prefix_responder;
 mod responder;
@@ -10,6 +11,7 @@ mod seed;
 mod tunnel;
 mod wire;
 
+pub use daemons::{Daemon, DaemonService, Daemons};
 pub use namespace::{LabError, Namespace, available, sweep};
 pub use prefix_responder::PrefixResponder;
 pub use responder::Responder;
