@@ -11,6 +11,7 @@ mod scan;
 mod send;
 pub(crate) mod send_loop;
 mod table;
+mod udp;
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
@@ -24,6 +25,8 @@ pub(crate) enum Bench {
     Connect(connect::Options),
     /// All ports of one host with raw packets: clean, with loss, behind a policer, filtered
     Scan(scan::Options),
+    /// A thousand UDP ports of one host, a dozen real daemons on them
+    Udp(udp::Options),
     /// Memory of a run of 2^20 probes, and time and memory of a dry run over 10.0.0.0/8
     Scale,
     /// Frames a second into a peer that drops them, on one core, beside bare loops and peers
@@ -37,6 +40,7 @@ pub(crate) fn run(root: &Path, bench: Bench) -> Result<()> {
     match bench {
         Bench::Connect(options) => connect::run(root, &options),
         Bench::Scan(options) => scan::run(root, &options),
+        Bench::Udp(options) => udp::run(root, &options),
         Bench::Scale => scale::run(root),
         Bench::Send(options) => send::run(root, &options),
     }
