@@ -44,7 +44,7 @@ complete -c portolan -n "__fish_portolan_using_subcommand scan" -s x -l exclude 
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l exclude-file -d 'Read exclusions from a file' -r -F
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l scope -d 'What may be touched, on whose word (TOML); needed for anything the internet routes' -r -F
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l i-am-authorized -d 'Who allowed this scan; stands in for a scope file' -r
-complete -c portolan -n "__fish_portolan_using_subcommand scan" -s p -l ports -d '80,443,8000-8100, - for all, top100, service names, T:… [default: top1000]' -r
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -s p -l ports -d '80,443,8000-8100, - for all, top100, service names, T:…,U:… [default: top1000 and known UDP services]' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l engine -d 'How TCP is probed' -r -f -a "auto\t'syn where it may be used, else connect'
 connect\t'The system\'s connect: needs no privilege'
 syn\t'Raw packets: need root, or the capability for them'"
