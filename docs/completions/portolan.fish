@@ -44,7 +44,7 @@ complete -c portolan -n "__fish_portolan_using_subcommand scan" -s x -l exclude 
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l exclude-file -d 'Read exclusions from a file' -r -F
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l scope -d 'What may be touched, on whose word (TOML); needed for anything the internet routes' -r -F
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l i-am-authorized -d 'Who allowed this scan; stands in for a scope file' -r
-complete -c portolan -n "__fish_portolan_using_subcommand scan" -s p -l ports -d '80,443,8000-8100, - for all, top100, service names, T:… [default: top1000]' -r
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -s p -l ports -d '80,443,8000-8100, - for all, top100, service names, T:…,U:… [default: top1000 and known UDP services]' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l engine -d 'How TCP is probed' -r -f -a "auto\t'syn where it may be used, else connect'
 connect\t'The system\'s connect: needs no privilege'
 syn\t'Raw packets: need root, or the capability for them'"
@@ -83,8 +83,8 @@ never\t'Never'"
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l color -d 'When to colour; NO_COLOR is honoured' -r -f -a "always\t'Always'
 auto\t'On a terminal'
 never\t'Never'"
-complete -c portolan -n "__fish_portolan_using_subcommand scan" -l tcp -d 'Probe TCP ports'
-complete -c portolan -n "__fish_portolan_using_subcommand scan" -l udp -d 'Probe UDP ports (not in this version)'
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l tcp -d 'Probe TCP ports only; with --udp, both'
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l udp -d 'Probe UDP ports only; with --tcp, both'
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l dry-run -d 'Print what would be probed, and send nothing'
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -s q -l quiet -d 'Say only results'
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -s v -l verbose -d 'Say more: reasons, probes, whole banners'

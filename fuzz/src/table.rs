@@ -1,7 +1,7 @@
 //! The table of fuzz targets. A new target is a function in `targets/`, a line here, a line in
 //! `tests/targets.rs` and a folder of seeds.
 
-use crate::targets::{checkpoint, frame, input, look, values};
+use crate::targets::{checkpoint, frame, input, look, udp, values};
 
 /// One fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +182,22 @@ pub const TARGETS: &[Target] = &[
         name: "tls-reply",
         run: look::tls_reply,
         dictionary: LOOK_TOKENS,
+    },
+    Target {
+        name: "udp-reply",
+        run: udp::reply,
+        dictionary: &[
+            "\u{1}\u{2}",
+            "\u{1}\u{2}\u{3}\u{4}",
+            "0102030405060708",
+            "SIP/2.0 ",
+            "z9hG4bK",
+            "HTTP/1.1 200 OK\r\n",
+            "server:",
+            "VERSION ",
+            "\u{7}version\u{4}bind\0",
+            "\0\u{10}\0\u{3}",
+        ],
     },
 ];
 

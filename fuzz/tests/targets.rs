@@ -66,4 +66,5 @@ tests! {
     target_spec_holds => "target-spec",
     text_holds => "text",
     tls_reply_holds => "tls-reply",
+    udp_reply_holds => "udp-reply",
 }

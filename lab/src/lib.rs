@@ -4,6 +4,7 @@
 //! network outside the namespaces it made.
 
 pub mod crowd;
+mod daemons;
 mod namespace;
 mod prefix_responder;
 mod responder;
@@ -12,6 +13,7 @@ mod seed;
 mod tunnel;
 mod wire;
 
+pub use daemons::{Daemon, DaemonService, Daemons};
 pub use namespace::{LabError, Namespace, available, sweep};
 pub use prefix_responder::PrefixResponder;
 pub use responder::Responder;

@@ -8,6 +8,7 @@ mod router;
 mod segment;
 mod stalled;
 mod syn;
+mod udp;
 mod unprivileged;
 mod watch;
 mod xdp;

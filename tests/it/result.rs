@@ -130,7 +130,7 @@ fn number(port: &Value) -> u16 {
 }
 
 /// `1-3,7` as numbers.
-fn numbers(text: &str) -> Vec<u16> {
+pub(crate) fn numbers(text: &str) -> Vec<u16> {
     text.split(',')
         .filter(|part| !part.is_empty())
         .flat_map(|part| {

@@ -61,6 +61,31 @@ pub(crate) const GROUPS: &[Group] = &[
                 what: What::Program("nft"),
                 package: "nftables",
             },
+            // The daemons of `netns::udp::daemons`.
+            Need {
+                what: What::Program("dnsmasq"),
+                package: "dnsmasq-base",
+            },
+            Need {
+                what: What::Program("snmpd"),
+                package: "snmpd",
+            },
+            Need {
+                what: What::Program("in.tftpd"),
+                package: "tftpd-hpa",
+            },
+            Need {
+                what: What::Program("memcached"),
+                package: "memcached",
+            },
+            Need {
+                what: What::Program("rpcbind"),
+                package: "rpcbind",
+            },
+            Need {
+                what: What::Program("ntpd"),
+                package: "ntpsec",
+            },
         ],
         prepare: namespaces,
     },

@@ -4,8 +4,10 @@
 //! Nothing here looks at a network or decides anything; a port number in a list is never evidence
 //! of what listens there.
 
+pub mod form;
 pub mod ports;
 pub mod reserved;
+pub mod services;
 mod table;
 
 pub use table::TableError;

@@ -65,8 +65,11 @@ pub struct Run {
     pub plan_hash: String,
     /// Which engine probed.
     pub engine: String,
-    /// Ports that were asked of every address.
+    /// TCP ports that were asked of every address.
     pub ports: PortSet,
+    /// UDP ports that were asked of every address.
+    #[serde(default)]
+    pub udp_ports: PortSet,
     /// Whether nothing ended the run early, no port went untested for a reason of the machine that
     /// scanned, and no look at an open port failed.
     pub complete: bool,
@@ -147,15 +150,21 @@ pub struct OtherPorts {
     pub closed: u32,
     /// How many are filtered.
     pub filtered: u32,
+    /// How many UDP ports were silent, which open and filtered ones may be.
+    #[serde(default)]
+    pub open_filtered: u32,
     /// How many were not tested.
     pub not_tested: u32,
     /// The same with their reasons and numbers.
     pub groups: Vec<PortGroup>,
 }
 
-/// Ports of one host that share state and reason.
+/// Ports of one host that share transport, state and reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortGroup {
+    /// Transport.
+    #[serde(default)]
+    pub transport: Transport,
     /// State.
     pub state: State,
     /// What shows the state.

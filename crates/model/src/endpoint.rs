@@ -5,10 +5,13 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// A transport protocol with ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// RFC 9293.
+    #[default]
     Tcp,
     /// RFC 768.
     Udp,
@@ -48,6 +51,11 @@ impl Endpoint {
     /// A TCP endpoint.
     pub fn tcp(address: IpAddr, port: u16) -> Self {
         Self::new(address, Transport::Tcp, port)
+    }
+
+    /// A UDP endpoint.
+    pub fn udp(address: IpAddr, port: u16) -> Self {
+        Self::new(address, Transport::Udp, port)
     }
 
     /// As the standard library's socket address.

@@ -15,6 +15,9 @@ pub struct Plan {
     pub names: Vec<Target>,
     /// TCP ports to probe.
     pub tcp: PortSet,
+    /// UDP ports to probe.
+    #[serde(default)]
+    pub udp: PortSet,
     /// Seed of the probe order.
     pub seed: u64,
     /// Which part of the order is this run's.

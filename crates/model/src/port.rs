@@ -1,5 +1,6 @@
 //! The state of a port and the reason that shows it.
 
+use crate::Transport;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -85,6 +86,11 @@ impl Unreachable {
         }
     }
 
+    /// Whether it is "port unreachable" of either version (RFC 792; RFC 4443 §3.1).
+    pub const fn is_port_unreachable(self) -> bool {
+        matches!(self, Self::V4(3) | Self::V6(4))
+    }
+
     /// The field's name for the code; `None` for one that has no name here.
     pub const fn name(self) -> Option<&'static str> {
         Some(match self {
@@ -134,15 +140,26 @@ pub enum Reason {
     NdResponse,
     /// The host answered a timestamp request (RFC 792).
     TimestampReply,
-    /// A datagram was answered.
-    UdpResponse,
     /// An ICMP error came back.
     Icmp(Unreachable),
+    /// An ICMP "port unreachable" came back from another address than the one that was asked: a
+    /// device on the way speaks for the host.
+    IcmpElsewhere,
+    /// UDP only: nothing came back to this many probes, and the host sends fewer ICMP errors than
+    /// it is asked for: a closed port may be silent as well.
+    IcmpLimited {
+        /// Probes sent without an answer.
+        probes: u8,
+    },
+    /// Ports that get no bytes from us: what listens there acts on whatever it is sent.
+    NeverSend,
     /// Nothing came back to this many probes.
     Timeout {
         /// Probes sent without an answer.
         probes: u8,
     },
+    /// UDP only: the port answered.
+    UdpResponse,
     /// The host did not answer the neighbour discovery of its own segment (ARP, RFC 826; ND,
     /// RFC 4861), so no probe reached the wire.
     NoNeighbour,
@@ -172,11 +189,15 @@ impl Reason {
         match self {
             Self::SynAck | Self::UdpResponse => State::Open,
             Self::Rst => State::Closed,
-            Self::Icmp(_) | Self::Timeout { .. } => State::Filtered,
+            Self::Icmp(_)
+            | Self::IcmpElsewhere
+            | Self::IcmpLimited { .. }
+            | Self::Timeout { .. } => State::Filtered,
             Self::ArpResponse
             | Self::EchoReply
             | Self::NdResponse
             | Self::TimestampReply
+            | Self::NeverSend
             | Self::NoNeighbour
             | Self::NotDiscovered
             | Self::NoRoute
@@ -189,9 +210,26 @@ impl Reason {
         }
     }
 
+    /// The state this reason shows for a UDP port. Silence shows little: a service need not answer.
+    pub const fn udp_state(self) -> State {
+        match self {
+            Self::Icmp(code) if code.is_port_unreachable() => State::Closed,
+            Self::IcmpLimited { .. } | Self::Timeout { .. } => State::OpenFiltered,
+            _ => self.tcp_state(),
+        }
+    }
+
+    /// The state this reason shows for a port of `transport`.
+    pub const fn state(self, transport: Transport) -> State {
+        match transport {
+            Transport::Tcp => self.tcp_state(),
+            Transport::Udp => self.udp_state(),
+        }
+    }
+
     /// Whether the host, or a device in front of it, said something.
     pub const fn is_answer(self) -> bool {
-        self.is_of_host() || matches!(self, Self::Icmp(_))
+        self.is_of_host() || matches!(self, Self::Icmp(_) | Self::IcmpElsewhere)
     }
 
     /// Whether the host itself must have said it. An ICMP error may come from the host as well.
@@ -207,6 +245,16 @@ impl Reason {
                 | Self::UdpResponse
         )
     }
+
+    /// Whether this answer about a port of `transport` shows that the host itself is there. An
+    /// ICMP error may come from a device on the way; for UDP, "port unreachable" from the asked
+    /// address is the host's own refusal.
+    pub const fn shows_host(self, transport: Transport) -> bool {
+        match self {
+            Self::Icmp(code) => matches!(transport, Transport::Udp) && code.is_port_unreachable(),
+            _ => self.is_of_host(),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -218,7 +266,6 @@ impl fmt::Display for Reason {
             Self::EchoReply => f.pad("echo-reply"),
             Self::NdResponse => f.pad("nd-response"),
             Self::TimestampReply => f.pad("timestamp-reply"),
-            Self::UdpResponse => f.pad("udp-response"),
             Self::Icmp(code) => match (code.name(), code) {
                 (Some(name), _) => f.pad(name),
                 (None, Unreachable::V4(code)) => f.pad(&format!("icmp type 3 code {code}")),
@@ -230,6 +277,12 @@ impl fmt::Display for Reason {
                     f.pad(&format!("icmpv6 type {kind} code {code}"))
                 }
             },
+            Self::IcmpElsewhere => f.pad("port-unreachable from elsewhere"),
+            Self::IcmpLimited { probes } => {
+                f.pad(&format!("{}{LIMITED}", Self::Timeout { probes: *probes }))
+            }
+            Self::NeverSend => f.pad("never sent to"),
+            Self::UdpResponse => f.pad("udp-response"),
             Self::Timeout { probes: 1 } => f.pad("timeout after 1 probe"),
             Self::Timeout { probes } => f.pad(&format!("timeout after {probes} probes")),
             Self::NoNeighbour => f.pad("no neighbour"),
@@ -267,6 +320,9 @@ impl TryFrom<String> for Reason {
     }
 }
 
+/// What the text of [`Reason::IcmpLimited`] adds to that of [`Reason::Timeout`].
+const LIMITED: &str = ", icmp errors limited";
+
 impl FromStr for Reason {
     type Err = String;
 
@@ -282,6 +338,8 @@ impl FromStr for Reason {
             "nd-response" => Self::NdResponse,
             "timestamp-reply" => Self::TimestampReply,
             "udp-response" => Self::UdpResponse,
+            "port-unreachable from elsewhere" => Self::IcmpElsewhere,
+            "never sent to" => Self::NeverSend,
             "timeout after 1 probe" => Self::Timeout { probes: 1 },
             "no neighbour" => Self::NoNeighbour,
             "no answer to discovery" => Self::NotDiscovered,
@@ -293,6 +351,11 @@ impl FromStr for Reason {
             "time limit" => Self::TimeLimit,
             "interrupted" => Self::Interrupted,
             _ => {
+                if let Some(silence) = text.strip_suffix(LIMITED)
+                    && let Ok(Self::Timeout { probes }) = silence.parse()
+                {
+                    return Ok(Self::IcmpLimited { probes });
+                }
                 if let Some(probes) = number("timeout after ", " probes") {
                     return Ok(Self::Timeout { probes });
                 }
@@ -341,6 +404,7 @@ mod tests {
             ]
         });
         let silent = (0..=u8::MAX).map(|probes| Reason::Timeout { probes });
+        let silent = silent.chain((0..=u8::MAX).map(|probes| Reason::IcmpLimited { probes }));
         let rest = [
             Reason::SynAck,
             Reason::Rst,
@@ -349,6 +413,8 @@ mod tests {
             Reason::NdResponse,
             Reason::TimestampReply,
             Reason::UdpResponse,
+            Reason::IcmpElsewhere,
+            Reason::NeverSend,
             Reason::NoNeighbour,
             Reason::NotDiscovered,
             Reason::NoRoute,
@@ -367,5 +433,24 @@ mod tests {
         assert_eq!("time-exceeded (v6)".parse(), Ok(exceeded));
         assert!("rstt".parse::<Reason>().is_err());
         assert!("timeout after 300 probes".parse::<Reason>().is_err());
+    }
+
+    #[test]
+    fn udp_silence_shows_less_than_that_of_tcp() {
+        let check = |reason: Reason, tcp: State, udp: State| {
+            let states = [Transport::Tcp, Transport::Udp].map(|it| reason.state(it));
+            assert_eq!(states, [tcp, udp], "{reason}");
+        };
+        let silence = Reason::Timeout { probes: 3 };
+        check(silence, State::Filtered, State::OpenFiltered);
+        let refused = Reason::Icmp(Unreachable::V4(3));
+        check(refused, State::Filtered, State::Closed);
+        let refused = Reason::Icmp(Unreachable::V6(4));
+        check(refused, State::Filtered, State::Closed);
+        let prohibited = Reason::Icmp(Unreachable::V4(13));
+        check(prohibited, State::Filtered, State::Filtered);
+        check(Reason::IcmpElsewhere, State::Filtered, State::Filtered);
+        check(Reason::NeverSend, State::NotTested, State::NotTested);
+        check(Reason::UdpResponse, State::Open, State::Open);
     }
 }

@@ -8,8 +8,11 @@ use std::net::IpAddr;
 pub struct Preview {
     /// Addresses of the plan, over all shards.
     pub addresses: u64,
-    /// Ports of each address.
+    /// TCP ports of each address.
     pub ports: u32,
+    /// UDP ports of each address.
+    #[serde(default)]
+    pub udp_ports: u32,
     /// First probes of this shard.
     pub probes: u64,
     /// Packets on the wire when every port refuses: the question and the refusal.

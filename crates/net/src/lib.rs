@@ -1,6 +1,7 @@
 //! The edge to the network and to this machine's own sockets.
 
 pub mod connect;
+pub mod datagram;
 pub mod dial;
 pub mod filter;
 pub mod interface;

@@ -8,6 +8,7 @@ use crate::contradiction::find_contradiction;
 use crate::ended::EndedHosts;
 use crate::host_record::{HostRecord, SavedHost};
 use portolan_model::{Plan, Reason, Run, Unanswered};
+use portolan_scan::Figures;
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -63,6 +64,24 @@ pub(crate) struct SavedCounts {
     #[serde(default)]
     pub(crate) missed_millionths: Option<u64>,
     pub(crate) duration_s: f64,
+}
+
+impl SavedCounts {
+    /// As the engine counts.
+    pub(crate) fn figures(self) -> Figures {
+        Figures {
+            probes: self.probes,
+            decided: 0,
+            loss: portolan_scan::Loss {
+                answered: self.answered,
+                lost: self.lost,
+                open: self.open,
+                silent: self.silent,
+                silent_probes_min: self.silent_probes_min,
+                missed_millionths: self.missed_millionths,
+            },
+        }
+    }
 }
 
 /// Why a checkpoint was not written or cannot be gone on from.

@@ -8,6 +8,7 @@ use crate::host_record::HostRecord;
 use crate::own::Own;
 use crate::silent::Silent;
 use crate::sweep::Find;
+use crate::udp_sweep::UdpFind;
 use portolan_identify::Outcome;
 use portolan_model::{
     Depth, Endpoint, Event, HostReport, Incomplete, Plan, Progress, Reason, Run, Shard, State,
@@ -97,22 +98,23 @@ impl Collector {
         for saved in checkpoint.hosts {
             let (ip, record) = HostRecord::restore(saved);
             if record.window >= self.windows_ended {
-                self.decided = self.decided.saturating_add(record.decided().len());
+                self.decided = self.decided.saturating_add(record.decided_count());
             }
             let names = self.names.of(ip);
-            for (port, open) in &record.open {
+            for ((transport, port), open) in &record.open {
                 self.open = self.open.saturating_add(1);
                 self.events.push_back(Event::Port {
                     ip,
                     names: names.clone(),
-                    port: open.report(*port),
+                    port: open.report(*transport, *port),
                 });
                 if open.look_pending {
                     let endpoint = Endpoint::tcp(ip, *port);
                     self.looks
                         .push_back(self.pending_look(endpoint, record.rtt(), None));
                 } else {
-                    self.events.push_back(service_event(ip, open.report(*port)));
+                    let report = open.report(*transport, *port);
+                    self.events.push_back(service_event(ip, report));
                 }
             }
             self.hosts.insert(ip, record);
@@ -120,12 +122,14 @@ impl Collector {
     }
 
     /// Ports of hosts under way that are decided, for the sweep to pass over.
-    pub(crate) fn decided(&self) -> HashMap<IpAddr, RoaringBitmap> {
+    pub(crate) fn decided(&self, transport: Transport) -> HashMap<IpAddr, RoaringBitmap> {
         let under_way = self
             .hosts
             .iter()
             .filter(|(_, host)| host.window >= self.windows_ended);
-        under_way.map(|(ip, host)| (*ip, host.decided())).collect()
+        under_way
+            .map(|(ip, host)| (*ip, host.decided(transport)))
+            .collect()
     }
 
     /// Takes decided ports of window `window`; their open connections go to the first looks.
@@ -144,7 +148,8 @@ impl Collector {
                 .hosts
                 .entry(ip)
                 .or_insert_with(|| HostRecord::new(window));
-            let is_new = host.decide(port, verdict.reason, verdict.probes, verdict.rtt);
+            let key = (Transport::Tcp, port);
+            let is_new = host.decide(key, verdict.reason, verdict.probes, verdict.rtt);
             self.decided = self.decided.saturating_add(u64::from(is_new));
             if is_new && verdict.reason == Reason::SynAck {
                 let held = u32::from(connection.is_some());
@@ -165,12 +170,13 @@ impl Collector {
             let record = record.or_insert_with(|| HostRecord::new(window));
             record.see(&host);
         }
-        let ports = u64::from(self.plan.tcp.len());
+        let ports = self.ports_each();
         for ip in looked.undiscovered {
             let mut known = 0;
             if let Some(record) = self.hosts.get_mut(&ip) {
-                known = record.decided().len();
-                record.leave_undecided(&self.plan.tcp, Reason::NotDiscovered);
+                known = record.decided_count();
+                record.leave_undecided(Transport::Tcp, &self.plan.tcp, Reason::NotDiscovered);
+                record.leave_undecided(Transport::Udp, &self.plan.udp, Reason::NotDiscovered);
             } else {
                 self.undiscovered.push(ip);
             }
@@ -179,9 +185,14 @@ impl Collector {
         }
     }
 
+    /// Ports that are asked of each host.
+    fn ports_each(&self) -> u64 {
+        u64::from(self.plan.tcp.len()).saturating_add(u64::from(self.plan.udp.len()))
+    }
+
     /// Counts the hosts that were not discovered, none of whose ports is asked.
     fn end_undiscovered(&mut self) {
-        let ports = u64::from(self.plan.tcp.len());
+        let ports = self.ports_each();
         for ip in std::mem::take(&mut self.undiscovered) {
             add(&mut self.not_tested, Reason::NotDiscovered, ports);
             add(&mut self.reasons, Reason::NotDiscovered, ports);
@@ -198,6 +209,39 @@ impl Collector {
         under_way.map(|(ip, _)| *ip).collect()
     }
 
+    /// Takes decided UDP ports of window `window`; what an open one answered is its first look.
+    pub(crate) fn take_udp(&mut self, window: u64, finds: Vec<UdpFind>) {
+        for UdpFind { verdict, shown } in finds {
+            let Endpoint {
+                address: ip, port, ..
+            } = verdict.endpoint;
+            let host = self
+                .hosts
+                .entry(ip)
+                .or_insert_with(|| HostRecord::new(window));
+            let key = (Transport::Udp, port);
+            let is_new = host.decide(key, verdict.reason, verdict.probes, verdict.rtt);
+            self.decided = self.decided.saturating_add(u64::from(is_new));
+            let open = host.open.get_mut(&key).filter(|_| is_new);
+            let Some(open) = open else {
+                continue;
+            };
+            self.open = self.open.saturating_add(1);
+            let names = self.names.of(ip);
+            let report = open.report(Transport::Udp, port);
+            self.events.push_back(Event::Port {
+                ip,
+                names,
+                port: report,
+            });
+            if self.plan.depth != Depth::Ports {
+                open.end_look(shown.unwrap_or_default());
+                let report = open.report(Transport::Udp, port);
+                self.events.push_back(service_event(ip, report));
+            }
+        }
+    }
+
     /// Tells of an open port that its host's record has; `false`: no look at it will be held.
     fn take_open(&mut self, endpoint: Endpoint, connection: Option<OwnedFd>) -> bool {
         let Endpoint {
@@ -207,12 +251,12 @@ impl Collector {
         let Some(host) = self.hosts.get_mut(&ip) else {
             return false;
         };
-        let (rtt, open_ports, is_mute) = (host.rtt(), host.open.len(), is_mute(host));
-        let Some(open) = host.open.get_mut(&port) else {
+        let (rtt, open_ports, is_mute) = (host.rtt(), host.open_tcp(), is_mute(host));
+        let Some(open) = host.open.get_mut(&(Transport::Tcp, port)) else {
             return false;
         };
         self.open = self.open.saturating_add(1);
-        let report = open.report(port);
+        let report = open.report(Transport::Tcp, port);
         self.events.push_back(Event::Port {
             ip,
             names,
@@ -298,11 +342,13 @@ impl Collector {
         let Some(host) = self.hosts.get_mut(&ip) else {
             return;
         };
-        let Some(open) = host.open.get_mut(&endpoint.port) else {
+        let key = (endpoint.transport, endpoint.port);
+        let Some(open) = host.open.get_mut(&key) else {
             return;
         };
         open.end_look(outcome);
-        let event = service_event(ip, open.report(endpoint.port));
+        let report = open.report(endpoint.transport, endpoint.port);
+        let event = service_event(ip, report);
         self.events.push_back(event);
         if self.hosts.get(&ip).is_some_and(|host| self.is_ended(host)) {
             self.end_host(ip);
@@ -341,7 +387,8 @@ impl Collector {
             // Which ports a part of a sharded run would have asked is not known here.
             let whole = self.plan.shard == Shard::WHOLE;
             if whole && host.window >= self.windows_ended && host.has_answered() {
-                host.leave_undecided(&self.plan.tcp, reason);
+                host.leave_undecided(Transport::Tcp, &self.plan.tcp, reason);
+                host.leave_undecided(Transport::Udp, &self.plan.udp, reason);
             }
             for open in host.open.values_mut().filter(|open| open.look_pending) {
                 open.end_look(Outcome {
@@ -538,7 +585,7 @@ fn not_looked_at(why: &str) -> Incomplete {
 fn service_event(ip: IpAddr, port: portolan_model::PortReport) -> Event {
     Event::Service {
         ip,
-        transport: Transport::Tcp,
+        transport: port.transport,
         port: port.port,
         service: port.service,
         incomplete: port.incomplete,

@@ -14,6 +14,7 @@ pub(crate) fn plan(addresses: &str, ports: &str) -> Plan {
         addresses,
         names: Vec::new(),
         tcp,
+        udp: PortSet::default(),
         seed: 1,
         shard: Shard::WHOLE,
         engine: EngineChoice::Connect,
@@ -37,6 +38,7 @@ pub(crate) fn run_of(plan: &Plan) -> Run {
         plan_hash: String::new(),
         engine: "connect".to_owned(),
         ports: plan.tcp.clone(),
+        udp_ports: plan.udp.clone(),
         complete: false,
         notices: Vec::new(),
     }

@@ -3,9 +3,9 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::host_record::{SavedHost, SavedOpen};
+use crate::orders::Orders;
 use crate::outcome::{LISTED_MAX, Outcome};
 use portolan_model::{Plan, PortReport, PortSet, Reason, State, Transport, Unanswered};
-use portolan_targets::Order;
 use roaring::RoaringBitmap;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -26,9 +26,8 @@ fn check(checkpoint: &Checkpoint) -> Result<(), String> {
     let plan = &checkpoint.plan;
     check_plan(plan)?;
     check_run(checkpoint)?;
-    let order = Order::new(&plan.addresses, &plan.tcp, plan.seed, plan.shard)
-        .map_err(|error| error.to_string())?;
-    let windows = order.windows();
+    let orders = Orders::of(plan).map_err(|error| error.to_string())?;
+    let windows = orders.windows();
     if checkpoint.windows_ended > windows {
         let ended = checkpoint.windows_ended;
         return Err(format!("{ended} of {windows} windows are done"));
@@ -54,7 +53,7 @@ fn check(checkpoint: &Checkpoint) -> Result<(), String> {
 
 fn check_plan(plan: &Plan) -> Result<(), String> {
     let scope = &plan.scope;
-    if plan.addresses.is_empty() || plan.tcp.is_empty() {
+    if plan.addresses.is_empty() || (plan.tcp.is_empty() && plan.udp.is_empty()) {
         return Err("its plan has nothing to probe".to_owned());
     }
     if !plan.addresses.without(&scope.allowed).is_empty()
@@ -62,7 +61,9 @@ fn check_plan(plan: &Plan) -> Result<(), String> {
     {
         return Err("its plan has addresses outside its scope".to_owned());
     }
-    let outside = |ports: &PortSet| !plan.tcp.without(ports).is_empty();
+    let outside = |ports: &PortSet| {
+        !plan.tcp.without(ports).is_empty() || !plan.udp.without(ports).is_empty()
+    };
     if scope.ports.as_ref().is_some_and(outside) {
         return Err("its plan has ports outside its scope".to_owned());
     }
@@ -89,7 +90,7 @@ fn check_run(checkpoint: &Checkpoint) -> Result<(), String> {
     if run.id.is_empty() || run.id.len() > RUN_ID_MAX || !run.id.chars().all(plain) {
         return Err("the name of its run is none that this program gives".to_owned());
     }
-    if run.ports != plan.tcp || run.seed != plan.seed {
+    if run.ports != plan.tcp || run.udp_ports != plan.udp || run.seed != plan.seed {
         return Err("its run is of another plan".to_owned());
     }
     Ok(())
@@ -124,24 +125,33 @@ fn check_host(checkpoint: &Checkpoint, host: &SavedHost) -> Result<(), String> {
 
 /// `decided` are the host's open ports.
 fn check_outcome(plan: &Plan, outcome: &Outcome, mut decided: RoaringBitmap) -> Result<(), String> {
-    let fits = match outcome.first_answer {
-        None => !outcome.is_up,
-        // Such an error comes from the host itself, or from a device on the way.
-        Some(Reason::Icmp(_)) => true,
-        Some(reason) => reason.is_of_host() && outcome.is_up,
+    let shows = |transport| {
+        let answer = outcome.first_answer;
+        answer.is_some_and(|answer| answer.shows_host(transport))
     };
-    if !fits {
+    let any = outcome.first_answer.is_none_or(Reason::is_answer);
+    // What shows the host over UDP may come from a device on the way over TCP, and it may be known
+    // to be up by another answer than the first.
+    let is_icmp = matches!(outcome.first_answer, Some(Reason::Icmp(_)));
+    let may_be_up =
+        is_icmp || shows(Transport::Tcp) || (shows(Transport::Udp) && !plan.udp.is_empty());
+    let is_fit = if outcome.is_up {
+        may_be_up
+    } else {
+        !shows(Transport::Tcp)
+    };
+    if !is_fit || !any {
         return Err("its answer does not show its state".to_owned());
     }
     for group in &outcome.groups {
-        if group.reason.tcp_state() == State::Open {
+        if group.state() == State::Open {
             return Err("an open port is counted among those that are not".to_owned());
         }
         if group.few.len() > LISTED_MAX || group.few.is_empty() == group.many.is_empty() {
             return Err("its ports are neither listed nor counted".to_owned());
         }
         for port in group.ports() {
-            if !plan.tcp.contains(port) || !decided.insert(u32::from(port)) {
+            if !decides(plan, &mut decided, group.transport, port) {
                 return Err(format!("port {port} was not asked, or is there twice"));
             }
         }
@@ -149,16 +159,32 @@ fn check_outcome(plan: &Plan, outcome: &Outcome, mut decided: RoaringBitmap) -> 
     Ok(())
 }
 
+/// Takes a port among `decided`; `false`: it was not asked, or is there already.
+fn decides(plan: &Plan, decided: &mut RoaringBitmap, transport: Transport, port: u16) -> bool {
+    let number = u32::from(port);
+    match transport {
+        Transport::Tcp => plan.tcp.contains(port) && decided.insert(number),
+        Transport::Udp => plan.udp.contains(port) && decided.insert(UDP_FROM + number),
+    }
+}
+
+/// UDP ports stand behind the TCP ports.
+const UDP_FROM: u32 = 1 << 16;
+
 /// Takes an open port among `decided`.
 fn check_open(plan: &Plan, port: &PortReport, decided: &mut RoaringBitmap) -> Result<(), String> {
     let number = port.port;
-    if port.transport != Transport::Tcp || !plan.tcp.contains(number) {
+    let asked = match port.transport {
+        Transport::Tcp => &plan.tcp,
+        Transport::Udp => &plan.udp,
+    };
+    if !asked.contains(number) {
         Err(format!("port {number} was not asked"))
-    } else if port.state != port.reason.tcp_state() {
+    } else if port.state != port.reason.state(port.transport) {
         Err(format!(
             "the reason of port {number} does not show its state"
         ))
-    } else if port.state != State::Open || !decided.insert(u32::from(number)) {
+    } else if port.state != State::Open || !decides(plan, decided, port.transport, number) {
         Err(format!("port {number} is not open, or there twice"))
     } else {
         Ok(())

@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, SavedCounts};
 use crate::collector::tests::{self, collector, find, plan};
 use crate::ended::Brief;
-use portolan_model::{AddressSet, PortSet, Reason, Scope, Shard, State};
+use portolan_model::{AddressSet, PortSet, Reason, Scope, Shard, State, Transport};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 
@@ -127,6 +127,31 @@ fn hosts_are_of_the_plan_and_there_once() {
             .v4
             .push(Brief(Ipv4Addr::new(192, 0, 2, 9), 7, NonZeroU32::new(1)));
     });
+}
+
+#[test]
+fn udp_ports_are_of_the_plan_as_well() {
+    check("port 1 was not asked", |it| {
+        it.hosts[0].open[0].report.transport = Transport::Udp;
+    });
+    check("was not asked, or is there twice", |it| {
+        it.hosts[1].outcome.groups[0].transport = Transport::Udp;
+    });
+    check("another plan", |it| {
+        it.run.udp_ports = PortSet::range(53, 53);
+    });
+    check("ports outside its scope", |it| {
+        it.plan.scope.ports = Some(PortSet::range(1, 100));
+        it.plan.udp = PortSet::range(100, 101);
+    });
+    // What was asked over UDP is no contradiction.
+    let mut saved = checkpoint();
+    saved.plan.udp = PortSet::range(1, 100);
+    saved.run.udp_ports = saved.plan.udp.clone();
+    let report = &mut saved.hosts[0].open[0].report;
+    (report.transport, report.reason) = (Transport::Udp, Reason::UdpResponse);
+    saved.hosts[0].outcome.first_answer = Some(Reason::UdpResponse);
+    assert_eq!(saved.validate(), Ok(()));
 }
 
 #[test]

@@ -177,11 +177,11 @@ impl Hosts for FoundHosts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portolan_model::Reason;
+    use portolan_model::{Reason, Transport};
 
     fn closed(port: u16, rtt: Duration) -> HostRecord {
         let mut record = HostRecord::new(0);
-        record.decide(port, Reason::Rst, 1, Some(rtt));
+        record.decide((Transport::Tcp, port), Reason::Rst, 1, Some(rtt));
         record
     }
 
@@ -233,7 +233,7 @@ mod tests {
         let ip = IpAddr::from([192, 0, 2, 1]);
         add(&mut hosts, ip, &closed(80, Duration::ZERO));
         let mut open = HostRecord::new(0);
-        open.decide(80, Reason::SynAck, 1, None);
+        open.decide((Transport::Tcp, 80), Reason::SynAck, 1, None);
         add(&mut hosts, IpAddr::from([192, 0, 2, 2]), &open);
         let first = told(&mut hosts);
         assert_eq!((first.len(), hosts.has_to_tell()), (2, false));

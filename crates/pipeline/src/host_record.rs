@@ -3,7 +3,7 @@
 
 use crate::discovery::Seen;
 use crate::outcome::{Group, LISTED_MAX, Outcome, port_report};
-use portolan_model::{PortReport, PortSet, Reason};
+use portolan_model::{PortReport, PortSet, Reason, Transport};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct HostRecord {
     pub(crate) window: u64,
-    pub(crate) open: BTreeMap<u16, OpenPort>,
+    pub(crate) open: BTreeMap<(Transport, u16), OpenPort>,
     /// First looks in a row that ended with nothing shown.
     pub(crate) mute_looks: u32,
     first_answer: Option<Reason>,
@@ -33,10 +33,11 @@ pub(crate) struct OpenPort {
     shown: Option<Box<portolan_identify::Outcome>>,
 }
 
-/// Ports of one reason. Silent ports are one group, whatever their number of probes: the group's
+/// Ports of one transport and reason. Silent ports are one group, whatever their number of probes: the group's
 /// reason names the fewest.
 #[derive(Debug)]
 struct Others {
+    transport: Transport,
     reason: Reason,
     ports: Ports,
 }
@@ -85,8 +86,12 @@ impl OpenPort {
     }
 
     /// The port `port` as it is shown.
-    pub(crate) fn report(&self, port: u16) -> PortReport {
-        let mut report = port_report(port, Reason::SynAck, self.probes);
+    pub(crate) fn report(&self, transport: Transport, port: u16) -> PortReport {
+        let reason = match transport {
+            Transport::Tcp => Reason::SynAck,
+            Transport::Udp => Reason::UdpResponse,
+        };
+        let mut report = port_report(transport, port, reason, self.probes);
         if let Some(shown) = &self.shown {
             report.service.clone_from(&shown.service);
             report.incomplete.clone_from(&shown.incomplete);
@@ -119,34 +124,39 @@ impl HostRecord {
         self.mac = seen.mac.or(self.mac);
     }
 
-    /// Takes a decided TCP port; `false`: it was decided before, and stays as it was.
+    /// Takes a decided port; `false`: it was decided before, and stays as it was.
     pub(crate) fn decide(
         &mut self,
-        port: u16,
+        (transport, port): (Transport, u16),
         reason: Reason,
         probes: u8,
         rtt: Option<Duration>,
     ) -> bool {
-        if self.is_decided(port) {
+        if self.is_decided(transport, port) {
             return false;
         }
         if reason.is_answer() && self.first_answer.is_none() {
             self.first_answer = Some(reason);
         }
-        // An ICMP error may come from a device on the way: it does not show that the host is up.
-        if matches!(reason, Reason::SynAck | Reason::Rst) {
+        if reason.shows_host(transport) {
             if !self.is_up {
                 self.first_answer = Some(reason);
             }
             self.is_up = true;
         }
         self.rtt = [self.rtt, rtt].into_iter().flatten().min();
-        if matches!(reason, Reason::SynAck) {
-            self.open.insert(port, OpenPort::new(probes));
+        if matches!(reason, Reason::SynAck | Reason::UdpResponse) {
+            self.open.insert((transport, port), OpenPort::new(probes));
         } else {
-            self.add_other(port, reason, probes);
+            self.add_other(transport, port, reason, probes);
         }
         true
+    }
+
+    /// How many TCP ports are open.
+    pub(crate) fn open_tcp(&self) -> usize {
+        let tcp = (Transport::Tcp, u16::MIN)..=(Transport::Tcp, u16::MAX);
+        self.open.range(tcp).count()
     }
 
     /// The shortest round trip measured.
@@ -174,16 +184,24 @@ impl HostRecord {
         self.open.values().any(|open| open.look_pending)
     }
 
-    /// Ports that are decided.
-    pub(crate) fn decided(&self) -> RoaringBitmap {
-        let mut decided: RoaringBitmap = self.open.keys().copied().map(u32::from).collect();
-        for group in &self.others {
+    /// Ports of one transport that are decided.
+    pub(crate) fn decided(&self, transport: Transport) -> RoaringBitmap {
+        let open = self.open.keys().filter(|(of, _)| *of == transport);
+        let mut decided: RoaringBitmap = open.map(|(_, port)| u32::from(*port)).collect();
+        for group in self.others.iter().filter(|it| it.transport == transport) {
             match &group.ports {
                 Ports::Few(few) => decided.extend(few.iter().map(|(port, _)| u32::from(*port))),
                 Ports::Many(many) => decided |= many,
             }
         }
         decided
+    }
+
+    /// How many ports are decided.
+    pub(crate) fn decided_count(&self) -> u64 {
+        let open = u64::try_from(self.open.len()).unwrap_or(u64::MAX);
+        let others = self.others.iter().map(|group| group.ports.len());
+        others.fold(open, u64::saturating_add)
     }
 
     /// How many ports ended for which reason, the open ones left out.
@@ -194,13 +212,18 @@ impl HostRecord {
     }
 
     /// Adds every port of `asked` that is not decided, for `reason`.
-    pub(crate) fn leave_undecided(&mut self, asked: &PortSet, reason: Reason) {
-        let decided = self.decided();
+    pub(crate) fn leave_undecided(
+        &mut self,
+        transport: Transport,
+        asked: &PortSet,
+        reason: Reason,
+    ) {
+        let decided = self.decided(transport);
         for port in asked
             .iter()
             .filter(|port| !decided.contains(u32::from(*port)))
         {
-            self.add_other(port, reason, 0);
+            self.add_other(transport, port, reason, 0);
         }
     }
 
@@ -213,12 +236,14 @@ impl HostRecord {
     }
 
     fn open_reports(&self) -> impl Iterator<Item = PortReport> + '_ {
-        self.open.iter().map(|(port, open)| open.report(*port))
+        self.open
+            .iter()
+            .map(|((transport, port), open)| open.report(*transport, *port))
     }
 
     fn outcome_of_others(&self) -> Outcome {
         let mut groups: Vec<Group> = self.others.iter().map(Others::group).collect();
-        groups.sort_by_key(|group| group.reason);
+        groups.sort_by_key(|group| (group.transport, group.reason));
         Outcome {
             is_up: self.is_up,
             first_answer: self.first_answer,
@@ -229,8 +254,8 @@ impl HostRecord {
 
     /// The record for a checkpoint.
     pub(crate) fn save(&self, ip: IpAddr) -> SavedHost {
-        let open = self.open.iter().map(|(port, open)| SavedOpen {
-            report: open.report(*port),
+        let open = self.open.iter().map(|((transport, port), open)| SavedOpen {
+            report: open.report(*transport, *port),
             look_pending: open.look_pending,
         });
         SavedHost {
@@ -246,6 +271,7 @@ impl HostRecord {
     /// The record that a checkpoint kept.
     pub(crate) fn restore(saved: SavedHost) -> (IpAddr, Self) {
         let others = saved.outcome.groups.into_iter().map(|group| Others {
+            transport: group.transport,
             reason: group.reason,
             ports: if group.many.is_empty() {
                 Ports::Few(group.few)
@@ -263,7 +289,7 @@ impl HostRecord {
                     incomplete: report.incomplete,
                 }));
             }
-            (report.port, open)
+            ((report.transport, report.port), open)
         });
         let record = Self {
             window: saved.window,
@@ -278,25 +304,33 @@ impl HostRecord {
         (saved.ip, record)
     }
 
-    fn is_decided(&self, port: u16) -> bool {
-        self.open.contains_key(&port) || self.others.iter().any(|group| group.ports.contain(port))
+    fn is_decided(&self, transport: Transport, port: u16) -> bool {
+        let of_transport = |group: &&Others| group.transport == transport;
+        let mut others = self.others.iter().filter(of_transport);
+        self.open.contains_key(&(transport, port)) || others.any(|group| group.ports.contain(port))
     }
 
-    fn add_other(&mut self, port: u16, reason: Reason, probes: u8) {
-        let same = |group: &&mut Others| match (group.reason, reason) {
-            (Reason::Timeout { .. }, Reason::Timeout { .. }) => true,
-            (a, b) => a == b,
+    fn add_other(&mut self, transport: Transport, port: u16, reason: Reason, probes: u8) {
+        let same = |group: &&mut Others| {
+            let same_reason = match (group.reason, reason) {
+                (Reason::Timeout { .. }, Reason::Timeout { .. })
+                | (Reason::IcmpLimited { .. }, Reason::IcmpLimited { .. }) => true,
+                (a, b) => a == b,
+            };
+            group.transport == transport && same_reason
         };
         let Some(group) = self.others.iter_mut().find(same) else {
             // Most hosts have one group: room for more would be most of what they take.
             self.others.reserve_exact(1);
             self.others.push(Others {
+                transport,
                 reason,
                 ports: Ports::Few(vec![(port, probes)]),
             });
             return;
         };
-        if let (Reason::Timeout { probes: fewest }, Reason::Timeout { probes }) =
+        if let (Reason::Timeout { probes: fewest }, Reason::Timeout { probes })
+        | (Reason::IcmpLimited { probes: fewest }, Reason::IcmpLimited { probes }) =
             (&mut group.reason, reason)
         {
             *fewest = (*fewest).min(probes);
@@ -308,6 +342,7 @@ impl HostRecord {
 impl Others {
     fn group(&self) -> Group {
         let mut group = Group {
+            transport: self.transport,
             reason: self.reason,
             few: Vec::new(),
             many: PortSet::default(),
@@ -360,7 +395,7 @@ impl Ports {
 mod tests {
     use super::*;
     use crate::outcome::Individual;
-    use portolan_model::{HostReport, HostState};
+    use portolan_model::{HostReport, HostState, State};
 
     fn shown(record: &HostRecord) -> HostReport {
         record.outcome().report(Individual {
@@ -374,7 +409,7 @@ mod tests {
     fn record(ports: &[(u16, Reason, u8)]) -> HostRecord {
         let mut record = HostRecord::new(0);
         for (port, reason, probes) in ports {
-            record.decide(*port, *reason, *probes, None);
+            record.decide((Transport::Tcp, *port), *reason, *probes, None);
         }
         record
     }
@@ -440,15 +475,18 @@ mod tests {
         let (restored_address, restored) = HostRecord::restore(before.save(address));
         assert_eq!(restored_address, address);
         assert_eq!(shown(&restored), shown(&before));
-        assert_eq!(restored.decided().len(), 200);
+        assert_eq!(restored.decided(Transport::Tcp).len(), 200);
     }
 
     #[test]
     fn a_port_is_decided_once() {
         let mut record = record(&[(1, Reason::Rst, 1)]);
-        assert!(!record.decide(1, Reason::SynAck, 1, None));
-        assert!(record.decide(2, Reason::SynAck, 1, None));
-        assert_eq!((record.decided().len(), record.open.len()), (2, 1));
+        assert!(!record.decide((Transport::Tcp, 1), Reason::SynAck, 1, None));
+        assert!(record.decide((Transport::Tcp, 2), Reason::SynAck, 1, None));
+        assert_eq!(
+            (record.decided(Transport::Tcp).len(), record.open.len()),
+            (2, 1)
+        );
     }
 
     #[test]
@@ -464,9 +502,65 @@ mod tests {
     #[test]
     fn what_is_left_undecided_is_said() {
         let mut record = record(&[(1, Reason::Rst, 1), (2, Reason::SynAck, 1)]);
-        record.leave_undecided(&PortSet::range(1, 100), Reason::TimeLimit);
+        record.leave_undecided(Transport::Tcp, &PortSet::range(1, 100), Reason::TimeLimit);
         let report = shown(&record);
         assert_eq!(report.other_ports.not_tested, 98);
         assert_eq!(report.ports.len(), 2);
+    }
+
+    #[test]
+    fn the_same_number_is_another_port_over_udp() {
+        let mut record = record(&[(53, Reason::Rst, 1)]);
+        let silent = Reason::Timeout { probes: 3 };
+        assert!(record.decide((Transport::Udp, 53), Reason::UdpResponse, 1, None));
+        assert!(record.decide((Transport::Udp, 54), silent, 3, None));
+        assert!(!record.decide((Transport::Udp, 54), Reason::UdpResponse, 1, None));
+        let (_, restored) = HostRecord::restore(record.save(IpAddr::from([192, 0, 2, 1])));
+        for record in [record, restored] {
+            assert_eq!(record.decided_count(), 3);
+            assert_eq!(record.decided(Transport::Udp).len(), 2);
+            let report = shown(&record);
+            let states: Vec<_> = report
+                .ports
+                .iter()
+                .map(|it| (it.transport, it.state))
+                .collect();
+            let expected = [
+                (Transport::Tcp, State::Closed),
+                (Transport::Udp, State::Open),
+                (Transport::Udp, State::OpenFiltered),
+            ];
+            assert_eq!(states, expected);
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_its_own_over_udp_shows_the_host() {
+        let refused = Reason::Icmp(portolan_model::Unreachable::V4(3));
+        for (transport, state) in [
+            (Transport::Tcp, HostState::Unknown),
+            (Transport::Udp, HostState::Up),
+        ] {
+            let mut record = HostRecord::new(0);
+            record.decide((transport, 9), refused, 1, None);
+            assert_eq!(shown(&record).state, state);
+        }
+    }
+
+    #[test]
+    fn silence_that_is_usual_is_said_to_be() {
+        let mut record = HostRecord::new(0);
+        let silent = Reason::Timeout { probes: 3 };
+        for port in [514, 40_000, 51_820] {
+            record.decide((Transport::Udp, port), silent, 3, None);
+        }
+        record.decide((Transport::Tcp, 514), silent, 3, None);
+        let report = shown(&record);
+        let said = report
+            .ports
+            .iter()
+            .filter(|port| !port.incomplete.is_empty());
+        let said: Vec<_> = said.map(|port| (port.transport, port.port)).collect();
+        assert_eq!(said, [(Transport::Udp, 514), (Transport::Udp, 51_820)]);
     }
 }

@@ -12,6 +12,7 @@ mod host_record;
 mod limits;
 mod look;
 mod looks;
+mod orders;
 mod outcome;
 mod outcomes;
 mod own;
@@ -22,14 +23,17 @@ mod raw_sweep;
 mod run;
 mod segment;
 mod silent;
+mod start;
 mod stop;
 mod sweep;
+mod udp_sweep;
 mod ways;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use ended::FoundHosts;
 pub use prepare::{
-    Authority, PrepareError, Prepared, Source, Wish, current_engine, current_scope, prepare,
+    Authority, PrepareError, Prepared, Source, Transports, Wish, current_engine, current_scope,
+    prepare,
 };
 pub use preview::preview;
 pub use run::{Ended, Finished, Kept, RunError, RunRequest, run};

@@ -1,5 +1,6 @@
 //! How much this machine lets a run do at once.
 
+use crate::orders::Orders;
 use portolan_model::{EngineChoice, Plan, Text};
 use portolan_net::privilege::{FileLimit, file_limit, raise_file_limit};
 use portolan_scan::SOURCE_PORTS;
@@ -73,6 +74,12 @@ impl Limits {
             ports_held,
             files: limit,
         }
+    }
+
+    /// Threads that sweep: those for TCP, and one for UDP behind them.
+    pub(crate) fn workers_of(&self, orders: &Orders) -> u32 {
+        let tcp = orders.tcp.as_ref().map_or(0, |_| self.workers);
+        tcp.saturating_add(u32::from(orders.udp.is_some()))
     }
 
     /// What a user should know of the limit of open files, for a run of `probes` first probes.

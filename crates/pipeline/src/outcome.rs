@@ -1,9 +1,10 @@
 //! How a host ended, without its address, its names and its round trip. Most hosts of a large run
 //! end alike, and share one of these ([`crate::outcomes`]).
 
+use portolan_catalog::services;
 use portolan_model::{
-    HostReport, HostState, OtherPorts, PortGroup, PortReport, PortSet, Reason, State, Text,
-    Transport,
+    HostReport, HostState, Incomplete, OtherPorts, PortGroup, PortReport, PortSet, Reason, State,
+    Text, Transport,
 };
 use portolan_wire::Mac;
 use serde::{Deserialize, Serialize};
@@ -28,10 +29,12 @@ pub(crate) struct Outcome {
     pub(crate) groups: Vec<Group>,
 }
 
-/// Ports that ended for one reason. Silent ports are one group, whatever their number of probes:
+/// Ports of one transport that ended for one reason. Silent ports are one group, whatever their number of probes:
 /// the group's reason names the fewest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
+    #[serde(default)]
+    pub(crate) transport: Transport,
     pub(crate) reason: Reason,
     /// Port and probes, by port, when there are few enough to be listed.
     pub(crate) few: Vec<(u16, u8)>,
@@ -53,12 +56,17 @@ impl Outcome {
         let mut ports = self.open;
         let mut other_ports = OtherPorts::default();
         let mut groups: Vec<&Group> = self.groups.iter().collect();
-        groups.sort_by_key(|group| (group.reason.tcp_state(), Reverse(group.len())));
+        groups.sort_by_key(|group| (group.state(), Reverse(group.len())));
         for group in groups {
             if group.many.is_empty() {
                 let listed = group.few.iter();
                 ports.extend(listed.map(|(port, probes)| {
-                    port_report(*port, of_probes(group.reason, *probes), *probes)
+                    let reason = of_probes(group.reason, *probes);
+                    let report = port_report(group.transport, *port, reason, *probes);
+                    PortReport {
+                        incomplete: silence(&report).into_iter().collect(),
+                        ..report
+                    }
                 }));
             } else {
                 count(&mut other_ports, group);
@@ -84,6 +92,11 @@ impl Outcome {
 }
 
 impl Group {
+    /// What its reason shows of its ports.
+    pub(crate) fn state(&self) -> State {
+        self.reason.state(self.transport)
+    }
+
     /// How many ports it has.
     pub(crate) fn len(&self) -> u64 {
         let few = u64::try_from(self.few.len()).unwrap_or(u64::MAX);
@@ -98,19 +111,20 @@ impl Group {
 }
 
 fn count(other_ports: &mut OtherPorts, group: &Group) {
-    let state = group.reason.tcp_state();
+    let state = group.state();
     let number = u32::try_from(group.len()).unwrap_or(u32::MAX);
-    match state {
-        State::Closed => other_ports.closed = other_ports.closed.saturating_add(number),
-        State::Filtered | State::OpenFiltered => {
-            other_ports.filtered = other_ports.filtered.saturating_add(number);
-        }
-        State::NotTested => {
-            other_ports.not_tested = other_ports.not_tested.saturating_add(number);
-        }
-        State::Open => {}
+    let counter = match state {
+        State::Closed => Some(&mut other_ports.closed),
+        State::Filtered => Some(&mut other_ports.filtered),
+        State::OpenFiltered => Some(&mut other_ports.open_filtered),
+        State::NotTested => Some(&mut other_ports.not_tested),
+        State::Open => None,
+    };
+    if let Some(counter) = counter {
+        *counter = counter.saturating_add(number);
     }
     other_ports.groups.push(PortGroup {
+        transport: group.transport,
         state,
         reason: group.reason,
         ports: group.many.clone(),
@@ -120,22 +134,39 @@ fn count(other_ports: &mut OtherPorts, group: &Group) {
 fn of_probes(reason: Reason, probes: u8) -> Reason {
     match reason {
         Reason::Timeout { .. } => Reason::Timeout { probes },
+        Reason::IcmpLimited { .. } => Reason::IcmpLimited { probes },
         other => other,
     }
 }
 
 /// A port without its service.
-pub(crate) fn port_report(port: u16, reason: Reason, probes: u8) -> PortReport {
+pub(crate) fn port_report(
+    transport: Transport,
+    port: u16,
+    reason: Reason,
+    probes: u8,
+) -> PortReport {
     PortReport {
-        transport: Transport::Tcp,
+        transport,
         port,
-        state: reason.tcp_state(),
+        state: reason.state(transport),
         reason,
         probes,
         service: None,
         incomplete: Vec::new(),
         process: None,
     }
+}
+
+/// What is known of a UDP port whose service answers nobody it does not know: its silence shows
+/// less than that of others.
+fn silence(port: &PortReport) -> Option<Incomplete> {
+    let is_silent = port.transport == Transport::Udp && port.state == State::OpenFiltered;
+    let why = services::silence(port.port).filter(|_| is_silent)?;
+    Some(Incomplete {
+        fact: "service".to_owned(),
+        why: Text::from(why),
+    })
 }
 
 /// Microseconds are what a user-space clock can tell apart.

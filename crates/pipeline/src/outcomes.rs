@@ -288,15 +288,17 @@ mod tests {
                     why: "not looked at".into(),
                 }],
                 process: Some(process),
-                ..port_report(port, Reason::SynAck, 2)
+                ..port_report(Transport::Tcp, port, Reason::SynAck, 2)
             }],
             groups: vec![
                 Group {
+                    transport: Transport::Tcp,
                     reason: Reason::Rst,
                     few: vec![(1, 1), (2, 3)],
                     many: PortSet::default(),
                 },
                 Group {
+                    transport: Transport::Tcp,
                     reason: Reason::Timeout { probes: 3 },
                     few: Vec::new(),
                     many: PortSet::range(100, 200),

@@ -4,10 +4,10 @@
 
 use crate::segment::{self, Asking};
 use crate::{discovery, engine_choice};
-use portolan_catalog::{ports, reserved};
+use portolan_catalog::{ports, reserved, services};
 use portolan_model::{
     AddressSet, Depth, Discovery, EngineChoice, IoChoice, Pace, Plan, PortSet, Scope, Shard,
-    Target, Text,
+    Target, Text, Transport,
 };
 use portolan_net::{interface, resolve};
 use portolan_targets::{
@@ -30,8 +30,10 @@ pub struct Wish {
     pub exclude_inputs: Vec<Source>,
     /// On whose word.
     pub authority: Authority,
-    /// Ports; `None`: the most worthwhile thousand.
+    /// Ports; `None`: the most worthwhile thousand of TCP, and those of known services of UDP.
     pub ports: Option<String>,
+    /// Which transports are probed; `None`: TCP, and UDP where the ports say so.
+    pub transports: Option<Transports>,
     /// Seed of the order.
     pub seed: u64,
     /// Part of the order.
@@ -55,6 +57,17 @@ pub struct Wish {
     pub source_port: Option<u16>,
     /// Interface to send on.
     pub interface: Option<String>,
+}
+
+/// Which transports are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transports {
+    /// Both.
+    Both,
+    /// TCP alone.
+    Tcp,
+    /// UDP alone.
+    Udp,
 }
 
 /// The content of a file or of standard input.
@@ -130,12 +143,10 @@ pub enum PrepareError {
         "nothing is left to probe: {0} is excluded or reserved; check the exclusions and the scope"
     )]
     NothingLeft(String),
-    /// UDP ports were asked for.
-    #[error(
-        "UDP ports are not probed by this version; leave out --udp, the ports under U: and the \
-         names of UDP services"
-    )]
-    Udp,
+    /// The ports that were named are of the transport that is not probed.
+    #[error("no {0} port is named; leave out --{0}, or name one, as in --ports {example}",
+            example = if *.0 == Transport::Tcp { "T:80" } else { "U:53" })]
+    NoPort(Transport),
     /// No target at all.
     #[error("no target is given; name one, as in `portolan scan 10.0.0.0/24`, or a list with -i")]
     NoTarget,
@@ -201,13 +212,10 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
     let reserved = reserved_networks();
     // Everything that can be wrong without asking anybody comes first.
     let (specs, boundaries) = read_specs(&wish)?;
-    let selection = parse_ports(wish.ports.as_deref().unwrap_or(DEFAULT_TOP), &names)?;
-    if !selection.udp.is_empty() || selection.tcp.is_empty() {
-        return Err(PrepareError::Udp);
-    }
+    let (tcp, udp) = select_ports(&wish, &names)?;
     let mut scope = scope_of(&wish.authority, &reserved, &names)?;
     check_source(&wish)?;
-    let tcp = ports_in_scope(selection.tcp, &scope, wish.ports.is_some(), &mut notices)?;
+    let (tcp, udp) = both_in_scope(tcp, udp, &scope, wish.ports.is_some(), &mut notices)?;
 
     scope.denied.extend_from(&denied_by(boundaries).await?);
     let (wanted, targets) = resolve_targets(specs, &scope, &wish, &mut notices).await?;
@@ -231,6 +239,7 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
         addresses,
         names: targets,
         tcp,
+        udp,
         seed: wish.seed,
         shard: wish.shard,
         engine,
@@ -244,6 +253,64 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
         scope,
     };
     Ok(Prepared { plan, notices })
+}
+
+/// The TCP and UDP ports that the user means. Numbers without a transport are TCP ports, unless
+/// UDP is asked for. Ports of devices that fail easily are probed only where they are named.
+fn select_ports(wish: &Wish, names: &PortNames) -> Result<(PortSet, PortSet), PrepareError> {
+    let Some(spec) = &wish.ports else {
+        let tcp = parse_ports(DEFAULT_TOP, names)?.tcp;
+        let listed: PortSet = ports::udp().iter().map(|it| it.port).collect();
+        let known = services::udp_ports();
+        let fragile = services::fragile_udp_ports();
+        let all = PortSet::union_of([known.clone(), listed.without(&fragile)]);
+        return Ok(match wish.transports {
+            None => (tcp, known),
+            Some(Transports::Both) => (tcp, all),
+            Some(Transports::Tcp) => (tcp, PortSet::default()),
+            Some(Transports::Udp) => (PortSet::default(), all),
+        });
+    };
+    let chosen = parse_ports(spec, names)?;
+    let all_udp = || PortSet::union_of([chosen.udp.clone(), chosen.unprefixed.clone()]);
+    let (tcp, udp) = match wish.transports {
+        None => (chosen.tcp.clone(), chosen.udp.clone()),
+        Some(Transports::Both) => (chosen.tcp.clone(), all_udp()),
+        Some(Transports::Tcp) => (chosen.tcp.clone(), PortSet::default()),
+        Some(Transports::Udp) => (PortSet::default(), all_udp()),
+    };
+    match wish.transports {
+        Some(Transports::Tcp) if tcp.is_empty() => Err(PrepareError::NoPort(Transport::Tcp)),
+        Some(Transports::Udp) if udp.is_empty() => Err(PrepareError::NoPort(Transport::Udp)),
+        _ => Ok((tcp, udp)),
+    }
+}
+
+/// Ports of both transports, without those that the scope rules out where nobody named them.
+fn both_in_scope(
+    tcp: PortSet,
+    udp: PortSet,
+    scope: &Scope,
+    named: bool,
+    notices: &mut Vec<String>,
+) -> Result<(PortSet, PortSet), PrepareError> {
+    let allowed = |ports: &PortSet| match &scope.ports {
+        Some(allowed) => ports.without(&ports.without(allowed)),
+        None => ports.clone(),
+    };
+    // The UDP ports that nobody named may all be outside: then TCP alone is probed.
+    let udp = if named { udp } else { allowed(&udp) };
+    if tcp.is_empty() {
+        let udp = ports_in_scope(udp, scope, named, notices)?;
+        return Ok((tcp, udp));
+    }
+    let tcp = ports_in_scope(tcp, scope, named, notices)?;
+    let udp = if udp.is_empty() {
+        udp
+    } else {
+        ports_in_scope(udp, scope, named, notices)?
+    };
+    Ok((tcp, udp))
 }
 
 /// Without the addresses of attached networks that no host has, unless there is nothing else.
@@ -587,6 +654,7 @@ mod tests {
             addresses: set(addresses),
             names: Vec::new(),
             tcp: PortSet::range(80, 80),
+            udp: PortSet::default(),
             seed: 1,
             shard: Shard::WHOLE,
             engine: EngineChoice::Connect,

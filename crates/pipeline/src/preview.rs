@@ -1,7 +1,8 @@
 //! What a plan would do, worked out without sending anything.
 
 use crate::limits::Limits;
-use portolan_model::{Discovery, Endpoint, Plan, Preview, Shard};
+use crate::orders::Orders;
+use portolan_model::{Discovery, Endpoint, Plan, Preview, Shard, Transport};
 use portolan_targets::{Order, OrderError};
 
 /// Probes that are shown as an example of the order.
@@ -10,6 +11,10 @@ const FIRST_SHOWN: u64 = 5;
 const CONNECTS_A_SECOND: u64 = 40_000;
 /// Probes that look for one host.
 const PROBES_THAT_LOOK: u64 = 10;
+/// Datagrams that the UDP engine sends a second.
+const DATAGRAMS_A_SECOND: u64 = 20_000;
+/// What the passes of the UDP engine wait for silent ports, all together.
+const UDP_WAITS_S: u64 = 2;
 /// Packets of a connect that a host refuses: the SYN and its reset.
 const PACKETS_MIN: u64 = 2;
 /// Probes to a port that stays silent: how often the engine asks without loss.
@@ -24,23 +29,32 @@ const WAIT_MS: u32 = 1_300;
 
 /// Works out what `plan` would do.
 pub fn preview(plan: &Plan) -> Result<Preview, OrderError> {
-    let order = Order::new(&plan.addresses, &plan.tcp, plan.seed, plan.shard)?;
-    let probes = order.total();
+    let orders = Orders::of(plan)?;
+    let probes = orders.total();
     let limits = Limits::of(plan, probes);
-    let first = order.window(0).map(|window| {
-        (0..FIRST_SHOWN)
-            .filter_map(|at| {
+    let first = |order: &Option<Order>, transport| {
+        let window = order.as_ref().and_then(|order| order.window(0));
+        let slots = window.into_iter().flat_map(move |window| {
+            (0..FIRST_SHOWN).filter_map(move |at| {
                 let slot = window.slot(at)?;
-                Some(Endpoint::tcp(window.address(slot.host)?, slot.port).to_string())
+                let address = window.address(slot.host)?;
+                Some(Endpoint::new(address, transport, slot.port).to_string())
             })
-            .collect()
-    });
+        });
+        slots.collect::<Vec<String>>()
+    };
+    let first = [
+        first(&orders.tcp, Transport::Tcp),
+        first(&orders.udp, Transport::Udp),
+    ];
+    let udp_probes = orders.udp.as_ref().map_or(0, Order::total);
+    let tcp_probes = probes.saturating_sub(udp_probes);
     let addresses = u64::try_from(plan.addresses.len()).unwrap_or(u64::MAX);
     let by_pace = CONNECTS_A_SECOND.saturating_mul(u64::from(limits.workers));
     let asked = least(plan.pace.rate, plan.scope.rate);
     let rate = least(asked, Some(by_pace)).unwrap_or(by_pace).max(1);
     let per_host = if plan.shard == Shard::WHOLE {
-        u64::from(plan.tcp.len())
+        u64::from(plan.tcp.len()).saturating_add(u64::from(plan.udp.len()))
     } else {
         probes.div_ceil(addresses.max(1))
     };
@@ -52,20 +66,25 @@ pub fn preview(plan: &Plan) -> Result<Preview, OrderError> {
         .retries
         .map_or(PROBES_SILENT, |retries| u64::from(retries) + 1);
     let packets_silent = retries.saturating_mul(packets_unanswered(wait_ms(plan)));
+    let packets_silent = packets_silent.max(PACKETS_MIN);
+    let silent_s = silent_seconds(plan, tcp_probes.saturating_mul(retries), limits);
     Ok(Preview {
         addresses,
         ports: plan.tcp.len(),
+        udp_ports: plan.udp.len(),
         probes,
         packets_min: probes.saturating_mul(PACKETS_MIN),
-        packets_max: probes
+        packets_max: tcp_probes
             .saturating_mul(packets_silent.max(PACKETS_MIN))
+            .saturating_add(udp_probes.saturating_mul(retries))
             .saturating_add(packets_that_look(plan.discovery, addresses)),
         seconds_min: by_rate.max(by_host),
-        seconds_max: silent_seconds(plan, probes.saturating_mul(retries), limits)
+        seconds_max: silent_s
+            .max(udp_silent_seconds(plan, udp_probes.saturating_mul(retries)))
             .max(by_host.saturating_mul(retries)),
         hardest: plan.addresses.first(),
         hardest_probes: per_host,
-        first: first.unwrap_or_default(),
+        first: first.concat(),
         seed: plan.seed,
     })
 }
@@ -85,6 +104,16 @@ fn silent_seconds(plan: &Plan, probes: u64, limits: Limits) -> u64 {
     let rate = least(plan.pace.rate, plan.scope.rate);
     let by_rate = rate.map_or(0, |rate| probes / rate.max(1));
     by_places.max(by_rate).saturating_add(1)
+}
+
+/// The same for UDP, which waits for no port alone.
+fn udp_silent_seconds(plan: &Plan, probes: u64) -> u64 {
+    let rate = least(plan.pace.rate, plan.scope.rate);
+    let rate = least(rate, Some(DATAGRAMS_A_SECOND)).unwrap_or(DATAGRAMS_A_SECOND);
+    if probes == 0 {
+        return 0;
+    }
+    (probes / rate.max(1)).saturating_add(UDP_WAITS_S)
 }
 
 fn wait_ms(plan: &Plan) -> u64 {

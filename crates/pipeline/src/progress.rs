@@ -1,15 +1,15 @@
 //! Turns counts into progress: how far, how fast, how long still.
 
 use crate::checkpoint::SavedCounts;
+use crate::orders::Orders;
 use portolan_model::Progress;
 use portolan_scan::Figures;
-use portolan_targets::Order;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Measures a run. Feed it at even intervals.
 pub(crate) struct Meter {
-    order: Order,
+    orders: Orders,
     /// Windows that are done.
     windows_ended: u64,
     /// Ports of those windows.
@@ -23,10 +23,10 @@ pub(crate) struct Meter {
 const RECENT: usize = 10;
 
 impl Meter {
-    /// A meter for a run over `order`, after parts of it with these counts.
-    pub(crate) fn new(order: Order, counts: SavedCounts) -> Self {
+    /// A meter for a run over `orders`, after parts of it with these counts.
+    pub(crate) fn new(orders: Orders, counts: SavedCounts) -> Self {
         Self {
-            order,
+            orders,
             windows_ended: 0,
             ended: 0,
             counts,
@@ -38,8 +38,8 @@ impl Meter {
     /// `in_window` of the one under way.
     pub(crate) fn decided(&mut self, windows_ended: u64, in_window: u64) -> u64 {
         while self.windows_ended < windows_ended {
-            let window = self.order.window(self.windows_ended);
-            self.ended = self.ended.saturating_add(window.map_or(0, |it| it.len()));
+            let in_window = self.orders.in_window(self.windows_ended);
+            self.ended = self.ended.saturating_add(in_window);
             self.windows_ended = self.windows_ended.saturating_add(1);
         }
         self.ended.saturating_add(in_window)
@@ -47,7 +47,7 @@ impl Meter {
 
     /// Ports of the whole run.
     pub(crate) fn total(&self) -> u64 {
-        self.order.total()
+        self.orders.total()
     }
 
     /// The counts of the whole run.
@@ -114,15 +114,13 @@ fn to_f64(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portolan_model::{AddressSet, PortSet, Shard};
-    use std::net::IpAddr;
+    use crate::collector::tests::plan;
 
     #[test]
     fn ended_windows_and_the_hosts_of_the_one_under_way_are_decided() {
-        let addresses = AddressSet::network(IpAddr::from([10, 0, 0, 0]), 15).unwrap();
-        let order = Order::new(&addresses, &PortSet::range(80, 80), 1, Shard::WHOLE).unwrap();
-        assert_eq!(order.windows(), 2);
-        let mut meter = Meter::new(order, SavedCounts::default());
+        let orders = Orders::of(&plan("10.0.0.0-10.1.255.255", "80")).unwrap();
+        assert_eq!(orders.windows(), 2);
+        let mut meter = Meter::new(orders, SavedCounts::default());
         assert_eq!(meter.decided(0, 7), 7);
         assert_eq!(meter.decided(1, 7), meter.total() / 2 + 7);
         assert_eq!(meter.decided(2, 0), meter.total());

@@ -232,13 +232,16 @@ impl Worker {
         self.before.probes = self.before.probes.saturating_add(looked.probes);
         let ports = u64::from(self.options.ports.len());
         let mut undiscovered = Vec::new();
+        let mut absent = HashSet::new();
         if window.len() == u64::from(window.hosts()).saturating_mul(ports) {
             let ways = reached.iter();
             undiscovered.extend(ways.map(|way| *way == Err(Reason::NotDiscovered)));
+            absent.extend(looked.undiscovered.iter().copied());
         } else {
             // Which of their ports are this shard's only the order knows.
             looked.undiscovered.clear();
         }
+        self.control.looked(number, absent);
         let word = Word::Hosts {
             window: number,
             looked,

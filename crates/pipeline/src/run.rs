@@ -6,9 +6,10 @@ use crate::collector::Collector;
 use crate::ended::FoundHosts;
 use crate::limits::Limits;
 use crate::looks::Looks;
+use crate::orders::Orders;
 use crate::own::Own;
 use crate::progress::Meter;
-use crate::raw_sweep::{self, RawOptions};
+use crate::start::{Beside, start_sweeps};
 use crate::stop::{LOCAL_REASONS, Stop, notice_of};
 use crate::sweep::{self, Control, SweepOptions, Word};
 use portolan_model::{
@@ -16,13 +17,7 @@ use portolan_model::{
 };
 use portolan_net::connect::Source;
 use portolan_net::dial::Dialer;
-use portolan_net::port_block::PortBlock;
-use portolan_net::privilege::{Kernel, may_use_packets};
-use portolan_net::raw::ring::Ring;
-use portolan_net::route::Origin;
-use portolan_scan::{Figures, SOURCE_PORTS};
 use portolan_targets::{Order, OrderError};
-use std::collections::HashSet;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -142,62 +137,57 @@ pub async fn run(
     interrupt: watch::Receiver<bool>,
 ) -> Result<Finished, RunError> {
     let plan = &request.plan;
-    let order = Order::new(&plan.addresses, &plan.tcp, plan.seed, plan.shard)?;
-    let limits = Limits::of(plan, order.total());
+    let orders = Orders::of(plan)?;
+    let limits = Limits::of(plan, orders.total());
     let started = Instant::now();
     let run = describe(&request)?;
     let mut collector = Collector::new(plan, Own::read());
     collector.tell(Event::RunStarted {
         run: run.clone(),
         addresses: u64::try_from(plan.addresses.len()).unwrap_or(u64::MAX),
-        ports: plan.tcp.len(),
+        ports: plan.tcp.len().saturating_add(plan.udp.len()),
     });
-    if let Some(text) = limits.notice(order.total()) {
+    if let Some(text) = limits.notice(orders.total()) {
         collector.tell(Event::Notice { text });
     }
     let counts = request.resume.as_ref().map(|earlier| earlier.counts);
     if let Some(earlier) = request.resume {
         collector.resume(earlier);
     }
-    let first_window = collector.windows_ended().min(order.windows());
-    let options = SweepOptions {
+    let first_window = collector.windows_ended().min(orders.windows());
+    let sweep_of = |order: &Order, transport| SweepOptions {
         first_window,
-        decided: Arc::new(collector.decided()),
-        ..sweep_options(plan, order.clone(), limits, started)
+        decided: Arc::new(collector.decided(transport)),
+        ..sweep_options(plan, order.clone(), limits, started, &orders)
     };
-    let control = Arc::new(Control::new(limits.workers));
+    let workers = limits.workers_of(&orders);
+    let control = Arc::new(Control::new(workers));
     control.windows_ended.store(first_window, Ordering::Release);
-    let dialer = Dialer::new(Arc::clone(&options.scope), look_source(plan)).paced(plan.pace);
+    let scope = Arc::new(plan.scope.clone());
+    let dialer = Dialer::new(scope, look_source(plan)).paced(plan.pace);
     let (words_in, words) = mpsc::channel(WORDS_MAX);
-    match plan.engine {
-        EngineChoice::Connect => {
-            sweep::start(options, &control, &words_in)?;
-        }
-        EngineChoice::Syn => {
-            let raw = RawOptions {
-                known: collector.known(),
-                receive_bytes: request.receive_bytes.unwrap_or(Ring::BYTES),
-                ..raw_options(plan, limits, options)?
-            };
-            raw_sweep::start(raw, &control, &words_in)?;
-        }
-    }
+    let beside = Beside {
+        known: collector.known(),
+        receive_bytes: request.receive_bytes,
+    };
+    let (sweeps, limited) = ((sweep_of, beside), (limits, workers));
+    start_sweeps(plan, limited, &orders, sweeps, (&control, &words_in))?;
     drop(words_in);
     let max_time = plan.pace.max_time_s.map(Duration::from_secs);
     let state = State {
         collector,
         looks: Looks::new(dialer, Arc::clone(&control), limits.looks_max, plan.seed),
         control,
-        limits,
-        meter: Meter::new(order, counts.unwrap_or_default()),
+        meter: Meter::new(orders, counts.unwrap_or_default()),
         run,
         started,
         deadline: max_time.and_then(|time| started.checked_add(time)),
         expires_unix_s: plan.scope.expires_unix_s,
         looks_until: None,
         stop: None,
-        workers_left: limits.workers,
-        workers_in_window: limits.workers,
+        workers,
+        workers_left: workers,
+        workers_in_window: workers,
         checkpoint: request.checkpoint.map(|path| CheckpointFile {
             path,
             next: started + CHECKPOINT_EVERY,
@@ -206,31 +196,6 @@ pub async fn run(
         events,
     };
     state.hold(words, interrupt).await
-}
-
-/// What the raw sweep is told beside `sweep`.
-fn raw_options(plan: &Plan, limits: Limits, sweep: SweepOptions) -> io::Result<RawOptions> {
-    may_use_packets().map_err(io::Error::other)?;
-    let ephemeral = Kernel::now().ephemeral_ports;
-    let mut random = [0; 24];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let (key, start) = random.split_at(16);
-    let start = start.try_into().map(u64::from_be_bytes).unwrap_or_default();
-    let block = match plan.source_port {
-        Some(first) => PortBlock::hold(first, SOURCE_PORTS, limits.ports_held),
-        None => PortBlock::find(SOURCE_PORTS, limits.ports_held, ephemeral, start),
-    };
-    Ok(RawOptions {
-        origin: Origin::of(&sweep.source).map_err(io::Error::other)?,
-        block: block.map_err(io::Error::other)?,
-        key: key.try_into().map_err(io::Error::other)?,
-        ports: plan.tcp.clone(),
-        io: plan.io,
-        discovery: plan.discovery,
-        known: HashSet::new(),
-        receive_bytes: Ring::BYTES,
-        sweep,
-    })
 }
 
 /// The run as it is told; a resumed one keeps its name, start and command.
@@ -246,6 +211,7 @@ fn describe(request: &RunRequest) -> Result<Run, RunError> {
         plan_hash,
         engine: plan.engine.as_str().to_owned(),
         ports: plan.tcp.clone(),
+        udp_ports: plan.udp.clone(),
         complete: false,
         notices: Vec::new(),
     };
@@ -282,15 +248,30 @@ fn source_of(plan: &Plan) -> Source {
 }
 
 /// What the workers are told, for a run from the start.
-fn sweep_options(plan: &Plan, order: Order, limits: Limits, started: Instant) -> SweepOptions {
+fn sweep_options(
+    plan: &Plan,
+    order: Order,
+    limits: Limits,
+    started: Instant,
+    orders: &Orders,
+) -> SweepOptions {
     let wants_looks = plan.depth != Depth::Ports;
+    let mut engine = sweep::engine_options(plan, limits.capacity, limits.workers);
+    if orders.tcp.is_none() {
+        // One thread sweeps alone.
+        engine = sweep::engine_options(plan, limits.capacity, 1);
+    } else if orders.udp.is_some() {
+        // A rate is for both transports together.
+        engine.rate = engine.rate.map(|rate| rate / 2.0);
+        engine.host_rate = engine.host_rate.map(|rate| rate / 2.0);
+    }
     SweepOptions {
         order,
         first_window: 0,
         decided: Arc::default(),
         scope: Arc::new(plan.scope.clone()),
         source: source_of(plan),
-        engine: sweep::engine_options(plan, limits.capacity, limits.workers),
+        engine,
         workers: limits.workers,
         held_max: if wants_looks { limits.held_max } else { 0 },
         started,
@@ -302,7 +283,6 @@ struct State {
     collector: Collector,
     looks: Looks,
     control: Arc<Control>,
-    limits: Limits,
     meter: Meter,
     run: Run,
     started: Instant,
@@ -314,6 +294,7 @@ struct State {
     looks_until: Option<Instant>,
     /// Why the run ends early.
     stop: Option<Stop>,
+    workers: u32,
     workers_left: u32,
     workers_in_window: u32,
     checkpoint: Option<CheckpointFile>,
@@ -382,12 +363,13 @@ impl State {
                 self.looks.release(closed);
             }
             Some(Word::Hosts { window, looked }) => self.collector.take_hosts(window, looked),
+            Some(Word::UdpFinds { window, finds }) => self.collector.take_udp(window, finds),
             Some(Word::WindowEnded) => {
                 self.workers_in_window = self.workers_in_window.saturating_sub(1);
                 if self.workers_in_window == 0 {
                     let window = self.control.windows_ended.load(Ordering::Acquire);
                     self.collector.end_window(window);
-                    self.workers_in_window = self.limits.workers;
+                    self.workers_in_window = self.workers;
                     self.control
                         .windows_ended
                         .store(window.saturating_add(1), Ordering::Release);
@@ -642,24 +624,6 @@ fn stats(counts: SavedCounts) -> Stats {
         duration_s: (counts.duration_s * 1e3).round() / 1e3,
         pps: (probes / counts.duration_s.max(1e-3)).round(),
         estimate: figures.loss.estimate(),
-    }
-}
-
-impl SavedCounts {
-    /// As the engine counts.
-    pub(crate) fn figures(self) -> Figures {
-        Figures {
-            probes: self.probes,
-            decided: 0,
-            loss: portolan_scan::Loss {
-                answered: self.answered,
-                lost: self.lost,
-                open: self.open,
-                silent: self.silent,
-                silent_probes_min: self.silent_probes_min,
-                missed_millionths: self.missed_millionths,
-            },
-        }
     }
 }
 

@@ -6,9 +6,8 @@ use portolan_model::Reason;
 
 fn state(ports: &str, events: mpsc::Sender<Event>) -> State {
     let plan = plan("192.0.2.1", ports);
-    let order = Order::new(&plan.addresses, &plan.tcp, plan.seed, plan.shard).unwrap();
+    let orders = Orders::of(&plan).unwrap();
     let control = Arc::new(Control::new(1));
-    let limits = Limits::of(&plan, order.total());
     let source = Source {
         address: None,
         port: None,
@@ -19,14 +18,14 @@ fn state(ports: &str, events: mpsc::Sender<Event>) -> State {
         collector: collector(&plan),
         looks: Looks::new(dialer, Arc::clone(&control), 0, 1),
         control,
-        limits,
-        meter: Meter::new(order, SavedCounts::default()),
+        meter: Meter::new(orders, SavedCounts::default()),
         run: run_of(&plan),
         started: Instant::now(),
         deadline: None,
         expires_unix_s: None,
         looks_until: None,
         stop: None,
+        workers: 1,
         workers_left: 1,
         workers_in_window: 1,
         checkpoint: None,

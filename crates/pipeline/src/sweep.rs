@@ -4,6 +4,7 @@
 //! What is not here: the decision what to probe (`portolan-scan`) and what becomes of a find.
 
 use crate::discovery::Looked;
+use crate::udp_sweep::UdpFind;
 use portolan_model::{Endpoint, Moment, Plan, Scope, Shard};
 use portolan_net::connect::{ConnectPool, Ending, Source};
 use portolan_net::neighbours;
@@ -12,7 +13,7 @@ use portolan_scan::{
 };
 use portolan_targets::{Order, Window};
 use roaring::RoaringBitmap;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -35,6 +36,8 @@ pub(crate) enum Word {
     Finds { window: u64, finds: Vec<Find> },
     /// Hosts of window `window` of which something is known beside their ports.
     Hosts { window: u64, looked: Looked },
+    /// UDP ports of window `window` that are decided.
+    UdpFinds { window: u64, finds: Vec<UdpFind> },
     /// Every port of this worker's part of the window is decided.
     WindowEnded,
     /// The worker stopped; an error says why, if it was not the end of its work.
@@ -50,6 +53,10 @@ pub(crate) struct Control {
     pub(crate) held: AtomicU32,
     /// Windows that every worker has ended.
     pub(crate) windows_ended: AtomicU64,
+    /// Windows whose hosts were looked for before their ports are asked.
+    pub(crate) windows_looked: AtomicU64,
+    /// Hosts of the last of them that nothing is asked.
+    pub(crate) absent: Mutex<Arc<HashSet<IpAddr>>>,
     /// Received packets that were lost for want of room.
     pub(crate) overruns: AtomicU64,
     /// Counts by worker, refreshed with every batch.
@@ -128,6 +135,18 @@ impl Control {
             gauges: (0..workers).map(|_| Gauge::default()).collect(),
             ..Self::default()
         }
+    }
+
+    /// Says that the hosts of window `number` were looked for, and which of them are asked nothing.
+    pub(crate) fn looked(&self, number: u64, absent: HashSet<IpAddr>) {
+        *self.absent.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(absent);
+        self.windows_looked
+            .store(number.saturating_add(1), Ordering::Release);
+    }
+
+    /// Hosts that are asked nothing, of the window that was looked at last.
+    pub(crate) fn absent(&self) -> Arc<HashSet<IpAddr>> {
+        Arc::clone(&self.absent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The counts of all workers.

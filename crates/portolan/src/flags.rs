@@ -128,7 +128,8 @@ pub(crate) struct ScanArgs {
         help_heading = "Targets"
     )]
     pub(crate) i_am_authorized: Option<String>,
-    /// 80,443,8000-8100, - for all, top100, service names, T:… [default: top1000]
+    /// 80,443,8000-8100, - for all, top100, service names, T:…,U:… [default: top1000 and known UDP
+    /// services]
     #[arg(
         short,
         long,
@@ -139,10 +140,10 @@ pub(crate) struct ScanArgs {
     )]
     pub(crate) ports: Option<String>,
 
-    /// Probe TCP ports
+    /// Probe TCP ports only; with --udp, both
     #[arg(long, help_heading = "Probing")]
     pub(crate) tcp: bool,
-    /// Probe UDP ports (not in this version)
+    /// Probe UDP ports only; with --tcp, both
     #[arg(long, help_heading = "Probing")]
     pub(crate) udp: bool,
     /// How TCP is probed

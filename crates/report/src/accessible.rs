@@ -23,7 +23,10 @@ pub(crate) fn write(
         }
         for tally in only::other_tallies(&host.other_ports) {
             let state = words::state_words(tally.state);
-            let count = words::counted(tally.count.into(), Noun::Port);
+            let count = match tally.transport {
+                Transport::Tcp => words::counted(tally.count.into(), Noun::Port),
+                Transport::Udp => words::counted(tally.count.into(), Noun::UdpPort),
+            };
             let verb = if tally.count == 1 { "is" } else { "are" };
             let mut text = format!("{count} {verb} {state} and not listed.");
             if let Some(reason) = tally.reason {

@@ -1,7 +1,8 @@
-//! `address:port` of every open port, one a line, for other programs.
+//! `address:port` of every open port, one a line, for other programs; a UDP port has `/udp` behind it.
 
 use crate::document::Shown;
 use crate::only;
+use portolan_model::Transport;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -11,9 +12,14 @@ use std::net::SocketAddr;
 pub(crate) fn write(document: &Shown<'_>, out: &mut dyn Write) -> io::Result<()> {
     for host in document.hosts.by_address() {
         let open = host.ports.iter().filter(|port| only::is_open(port));
-        let open: BTreeSet<u16> = open.map(|port| port.port).collect();
-        for port in open {
-            writeln!(out, "{}", SocketAddr::new(host.ip, port))?;
+        let open: BTreeSet<(u16, Transport)> =
+            open.map(|port| (port.port, port.transport)).collect();
+        for (port, transport) in open {
+            let address = SocketAddr::new(host.ip, port);
+            match transport {
+                Transport::Tcp => writeln!(out, "{address}")?,
+                Transport::Udp => writeln!(out, "{address}/udp")?,
+            }
         }
     }
     Ok(())

@@ -6,7 +6,8 @@ use crate::only::{self, Tally};
 use crate::options::Options;
 use jiff::Timestamp;
 use portolan_model::{
-    HostReport, HostState, PortReport, Reason, Run, Service, State, Text, Tunnel, Unreachable,
+    HostReport, HostState, PortReport, PortSet, Reason, Run, Service, State, Text, Transport,
+    Tunnel, Unreachable,
 };
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
@@ -32,7 +33,9 @@ pub(crate) fn write(
     let times = Times::of(document);
     xml.prologue(document)?;
     xml.open(root(document, &times))?;
-    xml.empty(scan_info(document.run))?;
+    for info in scan_infos(document.run) {
+        xml.empty(info)?;
+    }
     for name in ["verbose", "debugging"] {
         xml.empty(Element::new(name).with("level", "0"))?;
     }
@@ -143,16 +146,27 @@ fn root(document: &Shown<'_>, times: &Times) -> Element {
         .with("xmloutputversion", SCHEMA_VERSION)
 }
 
-fn scan_info(run: &Run) -> Element {
-    let kind = match run.engine.as_str() {
+/// One for each transport that was probed.
+fn scan_infos(run: &Run) -> Vec<Element> {
+    let tcp = match run.engine.as_str() {
         "syn" => "syn",
         _ => "connect",
     };
-    Element::new("scaninfo")
-        .with("type", kind)
-        .with("protocol", "tcp")
-        .with("numservices", run.ports.len().to_string())
-        .with("services", run.ports.to_string())
+    let info = |kind: &str, transport: Transport, ports: &PortSet| {
+        Element::new("scaninfo")
+            .with("type", kind)
+            .with("protocol", transport.to_string())
+            .with("numservices", ports.len().to_string())
+            .with("services", ports.to_string())
+    };
+    let mut infos = Vec::new();
+    if !run.ports.is_empty() || run.udp_ports.is_empty() {
+        infos.push(info(tcp, Transport::Tcp, &run.ports));
+    }
+    if !run.udp_ports.is_empty() {
+        infos.push(info("udp", Transport::Udp, &run.udp_ports));
+    }
+    infos
 }
 
 fn write_host(host: &HostReport, run: &Run, times: &Times, xml: &mut Xml<'_>) -> io::Result<()> {
@@ -212,7 +226,7 @@ fn write_ports(host: &HostReport, run: &Run, xml: &mut Xml<'_>) -> io::Result<()
             let reasons = Element::new("extrareasons")
                 .with("reason", reason(why, run))
                 .with("count", tally.count.to_string())
-                .with("proto", "tcp");
+                .with("proto", tally.transport.to_string());
             xml.empty(reasons.with_some("ports", tally.ports.map(|it| it.to_string())))?;
         }
         xml.close("extraports")?;
@@ -320,7 +334,9 @@ fn reason(reason: Reason, run: &Run) -> &'static str {
         Reason::TimestampReply => "timestamp-reply",
         Reason::UdpResponse => "udp-response",
         Reason::Icmp(code) => unreachable(code),
-        Reason::Timeout { .. } => "no-response",
+        Reason::IcmpElsewhere => "port-unreach",
+        Reason::NeverSend => "never-sent",
+        Reason::IcmpLimited { .. } | Reason::Timeout { .. } => "no-response",
         Reason::NotDiscovered => "no-answer-to-discovery",
         Reason::NoNeighbour => "no-neighbour",
         Reason::NoRoute => "no-route",

@@ -2,7 +2,9 @@
 
 use crate::document::Shown;
 use crate::options::Only;
-use portolan_model::{HostReport, OtherPorts, PortGroup, PortReport, PortSet, Reason, State};
+use portolan_model::{
+    HostReport, OtherPorts, PortGroup, PortReport, PortSet, Reason, State, Transport,
+};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -36,11 +38,12 @@ pub(crate) fn host(host: &HostReport, only: Only) -> Option<Cow<'_, HostReport>>
                     .collect(),
                 ..host.clone()
             };
-            for ((state, reason), ports) in listed(host) {
+            for ((state, reason, transport), ports) in listed(host) {
                 if state != State::Open {
                     count(
                         &mut shown.other_ports,
                         PortGroup {
+                            transport,
                             state,
                             reason,
                             ports,
@@ -58,8 +61,10 @@ pub(crate) fn is_open(port: &PortReport) -> bool {
     port.state == State::Open
 }
 
-/// Ports that share state and reason.
+/// Ports that share transport, state and reason.
 pub(crate) struct Tally<'a> {
+    /// Transport.
+    pub(crate) transport: Transport,
     /// State.
     pub(crate) state: State,
     /// What shows the state; `None` when the document counts the ports without a reason, and for
@@ -74,11 +79,11 @@ pub(crate) struct Tally<'a> {
 /// Every port of `host`, listed or not, by state and then by reason, most first.
 pub(crate) fn tallies(host: &HostReport) -> Vec<Tally<'_>> {
     let mut tallies = other_tallies(&host.other_ports);
-    for ((state, reason), ports) in listed(host) {
+    for ((state, reason, transport), ports) in listed(host) {
         let reason = (state != State::Open).then_some(reason);
-        let same = tallies
-            .iter_mut()
-            .find(|tally| tally.state == state && tally.reason == reason);
+        let same = tallies.iter_mut().find(|tally| {
+            (tally.transport, tally.state, tally.reason) == (transport, state, reason)
+        });
         match same {
             Some(tally) => {
                 tally.count = tally.count.saturating_add(ports.len());
@@ -88,6 +93,7 @@ pub(crate) fn tallies(host: &HostReport) -> Vec<Tally<'_>> {
                 }
             }
             None => tallies.push(Tally {
+                transport,
                 state,
                 reason,
                 count: ports.len(),
@@ -105,6 +111,7 @@ pub(crate) fn other_tallies(other: &OtherPorts) -> Vec<Tally<'_>> {
         .groups
         .iter()
         .map(|group| Tally {
+            transport: group.transport,
             state: group.state,
             reason: Some(group.reason),
             count: group.ports.len(),
@@ -114,6 +121,7 @@ pub(crate) fn other_tallies(other: &OtherPorts) -> Vec<Tally<'_>> {
     let counters = [
         (State::Closed, other.closed),
         (State::Filtered, other.filtered),
+        (State::OpenFiltered, other.open_filtered),
         (State::NotTested, other.not_tested),
     ];
     for (state, counted) in counters {
@@ -124,6 +132,7 @@ pub(crate) fn other_tallies(other: &OtherPorts) -> Vec<Tally<'_>> {
             .fold(0, u32::saturating_add);
         if counted > grouped {
             tallies.push(Tally {
+                transport: Transport::default(),
                 state,
                 reason: None,
                 count: counted - grouped,
@@ -135,11 +144,12 @@ pub(crate) fn other_tallies(other: &OtherPorts) -> Vec<Tally<'_>> {
     tallies
 }
 
-/// The listed ports of `host` by state and reason.
-fn listed(host: &HostReport) -> BTreeMap<(State, Reason), PortSet> {
-    let mut numbers: BTreeMap<(State, Reason), Vec<u16>> = BTreeMap::new();
+/// The listed ports of `host` by state, reason and transport.
+fn listed(host: &HostReport) -> BTreeMap<(State, Reason, Transport), PortSet> {
+    let mut numbers: BTreeMap<(State, Reason, Transport), Vec<u16>> = BTreeMap::new();
     for port in &host.ports {
-        let same = numbers.entry((port.state, port.reason)).or_default();
+        let key = (port.state, port.reason, port.transport);
+        let same = numbers.entry(key).or_default();
         same.push(port.port);
     }
     let sets = numbers.into_iter();
@@ -148,7 +158,10 @@ fn listed(host: &HostReport) -> BTreeMap<(State, Reason), PortSet> {
 }
 
 fn sort(tallies: &mut [Tally<'_>]) {
-    tallies.sort_by_key(|tally| (tally.state, std::cmp::Reverse(tally.count), tally.reason));
+    tallies.sort_by_key(|tally| {
+        let most_first = std::cmp::Reverse(tally.count);
+        (tally.transport, tally.state, most_first, tally.reason)
+    });
 }
 
 /// Moves a group of hidden ports to the counted ones.
@@ -157,15 +170,16 @@ fn count(other: &mut OtherPorts, hidden: PortGroup) {
         State::Closed => Some(&mut other.closed),
         State::Filtered => Some(&mut other.filtered),
         State::NotTested => Some(&mut other.not_tested),
-        State::Open | State::OpenFiltered => None,
+        State::OpenFiltered => Some(&mut other.open_filtered),
+        State::Open => None,
     };
     if let Some(counter) = counter {
         *counter = counter.saturating_add(hidden.ports.len());
     }
-    let same = other
-        .groups
-        .iter_mut()
-        .find(|group| group.state == hidden.state && group.reason == hidden.reason);
+    let same = other.groups.iter_mut().find(|group| {
+        (group.transport, group.state, group.reason)
+            == (hidden.transport, hidden.state, hidden.reason)
+    });
     match same {
         Some(group) => {
             let both = [std::mem::take(&mut group.ports), hidden.ports];

@@ -55,7 +55,7 @@ pub fn write_preview_json(preview: &Preview, out: &mut dyn Write) -> io::Result<
 fn lines(preview: &Preview) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("Addresses", grouped(preview.addresses)),
-        ("Ports of each", grouped(u64::from(preview.ports))),
+        ("Ports of each", ports(preview)),
         ("Probes", grouped(preview.probes)),
         (
             "Packets",
@@ -88,6 +88,16 @@ fn lines(preview: &Preview) -> Vec<(&'static str, String)> {
     }
     lines.push(("Seed", preview.seed.to_string()));
     lines
+}
+
+/// How many ports of each transport.
+fn ports(preview: &Preview) -> String {
+    let of = |count: u32, transport: &str| format!("{} {transport}", grouped(u64::from(count)));
+    match (preview.ports, preview.udp_ports) {
+        (tcp, 0) => grouped(u64::from(tcp)),
+        (0, udp) => of(udp, "UDP"),
+        (tcp, udp) => format!("{}, {}", of(tcp, "TCP"), of(udp, "UDP")),
+    }
 }
 
 /// A number with its thousands apart.

@@ -117,7 +117,7 @@ fn write_block(host: &HostReport, options: &Options, sheet: &mut Sheet<'_>) -> i
     if options.detail == Detail::Verbose {
         for tally in only::other_tallies(&host.other_ports) {
             let Some(ports) = &tally.ports else { continue };
-            let which = words::tally(tally.count, tally.state, tally.reason);
+            let which = words::tally(&tally);
             let text = format!("{which}: {}", words::ports(ports));
             sheet.prose(indent, Ink::Faint, &text)?;
         }
@@ -147,10 +147,7 @@ fn summary(host: &HostReport) -> String {
             _ => "unknown, nothing came from the host itself".to_owned(),
         },
     };
-    let mut counts: Vec<String> = only::tallies(host)
-        .iter()
-        .map(|tally| words::tally(tally.count, tally.state, tally.reason))
-        .collect();
+    let mut counts: Vec<String> = only::tallies(host).iter().map(words::tally).collect();
     if !host.ports.iter().any(only::is_open) {
         counts.insert(0, "no open port".to_owned());
     }

@@ -1,9 +1,10 @@
 //! Figures and facts as words for people. Layout and colour are elsewhere.
 
 use crate::columns;
+use crate::only::Tally;
 use portolan_model::{
     AddressSet, HostReport, Incomplete, PortReport, PortSet, Process, Reason, Service, State, Text,
-    Tunnel,
+    Transport, Tunnel,
 };
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -31,6 +32,8 @@ pub(crate) fn counted(count: u64, noun: Noun) -> String {
         (Noun::Port, _) => "ports",
         (Noun::Probe, 1) => "probe",
         (Noun::Probe, _) => "probes",
+        (Noun::UdpPort, 1) => "UDP port",
+        (Noun::UdpPort, _) => "UDP ports",
     };
     format!("{count} {noun}")
 }
@@ -44,6 +47,7 @@ pub(crate) enum Noun {
     OpenPort,
     Port,
     Probe,
+    UdpPort,
 }
 
 /// A figure with as many digits as it deserves: `0`, `0.0002`, `4.9`, `120`.
@@ -202,12 +206,17 @@ pub(crate) fn process_origin(process: &Process) -> String {
     printable(&text)
 }
 
-/// How many ports are in a state and why: `997 closed (rst)`.
-pub(crate) fn tally(count: u32, state: State, reason: Option<Reason>) -> String {
-    let state = state_words(state);
-    match reason {
-        Some(reason) => format!("{count} {state} ({reason})"),
-        None => format!("{count} {state}"),
+/// How many ports are in a state and why: `997 closed (rst)`, `2 UDP open`.
+pub(crate) fn tally(tally: &Tally<'_>) -> String {
+    let count = tally.count;
+    let state = state_words(tally.state);
+    let transport = match tally.transport {
+        Transport::Tcp => "",
+        Transport::Udp => "UDP ",
+    };
+    match tally.reason {
+        Some(reason) => format!("{count} {transport}{state} ({reason})"),
+        None => format!("{count} {transport}{state}"),
     }
 }
 
@@ -228,7 +237,6 @@ pub(crate) fn reason_sentence(reason: Reason) -> String {
         Reason::ArpResponse | Reason::NdResponse => "The host told its hardware address".to_owned(),
         Reason::EchoReply => "The host answered an echo request".to_owned(),
         Reason::TimestampReply => "The host answered a timestamp request".to_owned(),
-        Reason::UdpResponse => "The host answered a datagram".to_owned(),
         Reason::Icmp(_) => format!("The network answered {reason}"),
         Reason::Timeout { probes } => {
             format!(
@@ -236,6 +244,15 @@ pub(crate) fn reason_sentence(reason: Reason) -> String {
                 counted(probes.into(), Noun::Probe)
             )
         }
+        Reason::IcmpElsewhere => {
+            "A device on the way answered that the port is unreachable".to_owned()
+        }
+        Reason::IcmpLimited { probes } => format!(
+            "Nothing came back to {}, and the host limits its errors, so that it may be closed too",
+            counted(probes.into(), Noun::Probe)
+        ),
+        Reason::NeverSend => "It gets nothing from us, for what may stand there".to_owned(),
+        Reason::UdpResponse => "It answers".to_owned(),
         Reason::NoNeighbour => "The host did not answer on its own segment".to_owned(),
         Reason::NotDiscovered => "The host answered none of the probes that look for it".to_owned(),
         Reason::NoRoute => "This machine has no route to it".to_owned(),

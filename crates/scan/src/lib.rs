@@ -15,6 +15,7 @@ mod pace;
 mod room;
 mod rtt;
 mod syn;
+mod udp;
 mod usual;
 
 pub use dial::{Dial, DialId, ProbeTarget, Reply, Verdict};
@@ -25,3 +26,4 @@ pub use engine::{Engine, Figures};
 pub use loss::Loss;
 pub use options::{EngineOptions, Patience};
 pub use syn::{Path, SOURCE_PORTS, Strays, SynEngine, SynOptions, SynProbe};
+pub use udp::{Ask, UDP_SOURCES, UdpEngine, UdpError, UdpOptions, UdpPort, UdpProbe, UdpTokens};

@@ -97,6 +97,24 @@ impl Order {
         Self::within(addresses, ports, seed, shard, Limits::RUN)
     }
 
+    /// The same, in windows that fit `ports_most` ports of each address: orders of one run over
+    /// the same addresses then have the same hosts in each window, whichever ports they are for.
+    pub fn beside(
+        addresses: &AddressSet,
+        ports: &PortSet,
+        ports_most: u32,
+        seed: u64,
+        shard: Shard,
+    ) -> Result<Self, OrderError> {
+        let most = u64::from(ports_most.max(1));
+        let probes = Limits::RUN.probes / most * u64::from(ports.len().max(1));
+        let limits = Limits {
+            probes,
+            ..Limits::RUN
+        };
+        Self::within(addresses, ports, seed, shard, limits)
+    }
+
     fn within(
         addresses: &AddressSet,
         ports: &PortSet,

@@ -14,6 +14,7 @@ mod scan;
 mod send;
 pub(crate) mod send_loop;
 mod table;
+mod udp;
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
@@ -29,6 +30,8 @@ pub(crate) enum Bench {
     Instructions(instructions::Options),
     /// Raw packets: one host in many conditions, and many hosts, beside the peers
     Scan(scan::Options),
+    /// A thousand UDP ports of one host, a dozen real daemons on them
+    Udp(udp::Options),
     /// Memory of a run of 2^20 probes, and time and memory of a dry run over 10.0.0.0/8
     Scale,
     /// Frames a second into a peer that drops them, on one core, beside bare loops and peers
@@ -43,6 +46,7 @@ pub(crate) fn run(root: &Path, bench: Bench) -> Result<()> {
         Bench::Scale => may_make_networks().and_then(|()| scale::run(root)),
         Bench::Scan(options) => may_make_networks().and_then(|()| scan::run(root, &options)),
         Bench::Send(options) => may_make_networks().and_then(|()| send::run(root, &options)),
+        Bench::Udp(options) => may_make_networks().and_then(|()| udp::run(root, &options)),
     }
 }
 

@@ -2,6 +2,7 @@
 //! check is broken. Formatting and lints are `cargo fmt`'s and clippy's, not this module's.
 
 mod arrows;
+mod cards;
 mod lengths;
 mod licences;
 mod manifests;
@@ -39,6 +40,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "licences and bans",
         run: licences::check,
+    },
+    Check {
+        name: "cards of services",
+        run: cards::check,
     },
     Check {
         name: "names and words",
@@ -107,10 +112,13 @@ mod tests {
             kind: Kind::Normal,
         });
         Repository {
-            files: [(
-                "crates/model/src/util.rs".to_owned(),
-                format!("fn long() {{\n{}}}\n", "\n".repeat(80)),
-            )]
+            files: [
+                (
+                    "crates/model/src/util.rs".to_owned(),
+                    format!("fn long() {{\n{}}}\n", "\n".repeat(80)),
+                ),
+                ("data/services/lost.toml".to_owned(), String::new()),
+            ]
             .into(),
             packages: vec![model, member("portolan-net", "crates/net")],
         }

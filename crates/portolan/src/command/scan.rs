@@ -11,7 +11,8 @@ use anyhow::{Context as _, bail};
 use portolan_model::{Depth, Document, EngineChoice, Event, Hosts, Pace, Plan, Preview};
 use portolan_pipeline::{
     Authority, Checkpoint, CheckpointError, Ended, Finished, PrepareError, RunRequest,
-    SegmentError, Source, Wish, current_engine, current_scope, prepare, preview, run as run_plan,
+    SegmentError, Source, Transports, Wish, current_engine, current_scope, prepare, preview,
+    run as run_plan,
 };
 use portolan_report::{
     Format, Only, Options, write_document, write_event, write_preview, write_preview_json,
@@ -122,9 +123,6 @@ impl Scan<'_> {
 
     /// Everything that can be wrong is found here, before anything is sent.
     async fn ready(&self) -> anyhow::Result<Ready> {
-        if self.args.udp {
-            return Err(PrepareError::Udp.into());
-        }
         let (plan, resume, notices) = if let Some(path) = &self.args.resume {
             let checkpoint = Checkpoint::read(path)?;
             check_scope_again(checkpoint.plan())?;
@@ -205,6 +203,7 @@ impl Scan<'_> {
         }
         Ok(Wish {
             targets,
+            transports: transports(args),
             inputs,
             exclude: args.exclude.clone(),
             exclude_inputs: exclude_inputs.collect::<anyhow::Result<_>>()?,
@@ -570,6 +569,16 @@ fn quoted(word: &Path) -> String {
         word
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// Which transports the user asked for.
+const fn transports(args: &ScanArgs) -> Option<Transports> {
+    match (args.tcp, args.udp) {
+        (false, false) => None,
+        (true, false) => Some(Transports::Tcp),
+        (false, true) => Some(Transports::Udp),
+        (true, true) => Some(Transports::Both),
     }
 }
 

@@ -125,6 +125,10 @@ fn process() -> impl Strategy<Value = Process> {
     )
 }
 
+fn transport() -> impl Strategy<Value = Transport> {
+    prop::sample::select(vec![Transport::Tcp, Transport::Udp])
+}
+
 fn port() -> impl Strategy<Value = PortReport> {
     let incomplete = (
         prop_oneof![Just("service".to_owned()), any::<String>()],
@@ -136,8 +140,7 @@ fn port() -> impl Strategy<Value = PortReport> {
         vec(incomplete, 0..2),
         option::of(process()),
     );
-    let transport = prop::sample::select(vec![Transport::Tcp, Transport::Udp]);
-    let found = (transport, any::<u16>(), state(), reason(), any::<u8>());
+    let found = (transport(), any::<u16>(), state(), reason(), any::<u8>());
     (found, shown).prop_map(
         |((transport, port, state, reason, probes), (service, incomplete, process))| PortReport {
             transport,
@@ -153,15 +156,18 @@ fn port() -> impl Strategy<Value = PortReport> {
 }
 
 fn host() -> impl Strategy<Value = HostReport> {
-    let group = (state(), reason(), ports()).prop_map(|(state, reason, ports)| PortGroup {
+    let group = (transport(), state(), reason(), ports());
+    let group = group.prop_map(|(transport, state, reason, ports)| PortGroup {
+        transport,
         state,
         reason,
         ports,
     });
-    let other = (any::<u32>(), any::<u32>(), any::<u32>(), vec(group, 0..4)).prop_map(
-        |(closed, filtered, not_tested, groups)| OtherPorts {
+    let other = (any::<[u32; 4]>(), vec(group, 0..4)).prop_map(
+        |([closed, filtered, open_filtered, not_tested], groups)| OtherPorts {
             closed,
             filtered,
+            open_filtered,
             not_tested,
             groups,
         },
@@ -194,10 +200,11 @@ fn host() -> impl Strategy<Value = HostReport> {
 
 fn run() -> impl Strategy<Value = Run> {
     let finished = option::of(any::<String>());
-    let rest = (any::<u64>(), ports(), any::<bool>(), vec(text(), 0..3));
+    let ports = (ports(), ports());
+    let rest = (any::<u64>(), ports, any::<bool>(), vec(text(), 0..3));
     (strings(), finished, rest).prop_map(
         |([id, started, command, plan_hash, engine], finished, rest)| {
-            let (seed, ports, complete, notices) = rest;
+            let (seed, (ports, udp_ports), complete, notices) = rest;
             Run {
                 id,
                 started,
@@ -207,6 +214,7 @@ fn run() -> impl Strategy<Value = Run> {
                 plan_hash,
                 engine,
                 ports,
+                udp_ports,
                 complete,
                 notices,
             }

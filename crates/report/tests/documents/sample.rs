@@ -52,6 +52,7 @@ pub(crate) fn empty() -> Document {
             plan_hash: "00ff".to_owned(),
             engine: "connect".to_owned(),
             ports: PortSet::range(1, 1000),
+            udp_ports: PortSet::range(1, 100),
             complete: true,
             notices: Vec::new(),
         },
@@ -202,15 +203,19 @@ fn server() -> HostReport {
             },
             tls(open(8443, None, None, b""), Tunnel::Implicit),
             silent,
+            name_server(),
+            udp(port(123, Reason::Icmp(Unreachable::V4(3)))),
         ],
         other_ports: OtherPorts {
             closed: 975,
             filtered: 12,
+            open_filtered: 90,
             not_tested: 3,
             groups: vec![
                 group(Reason::Rst, &[(112, 1000), (2000, 2085)]),
                 group(Reason::Timeout { probes: 3 }, &[(135, 139), (445, 451)]),
                 group(Reason::LocalLimit, &[(60_000, 60_002)]),
+                udp_group(Reason::IcmpLimited { probes: 4 }, &[(1, 50), (61, 100)]),
             ],
         },
         ..host(ip("192.0.2.7"))
@@ -219,9 +224,37 @@ fn server() -> HostReport {
 
 fn group(reason: Reason, ranges: &[(u16, u16)]) -> PortGroup {
     PortGroup {
+        transport: Transport::Tcp,
         state: reason.tcp_state(),
         reason,
         ports: PortSet::union_of(ranges.iter().map(|(a, b)| PortSet::range(*a, *b))),
+    }
+}
+
+fn name_server() -> PortReport {
+    let evidence = b"version.bind: dnsmasq-2.90";
+    udp(open(53, Some("dns"), Some("dns"), evidence))
+}
+
+/// The same port over UDP.
+fn udp(port: PortReport) -> PortReport {
+    let reason = match port.state {
+        State::Open => Reason::UdpResponse,
+        _ => port.reason,
+    };
+    PortReport {
+        transport: Transport::Udp,
+        state: reason.udp_state(),
+        reason,
+        ..port
+    }
+}
+
+fn udp_group(reason: Reason, ranges: &[(u16, u16)]) -> PortGroup {
+    PortGroup {
+        transport: Transport::Udp,
+        state: reason.udp_state(),
+        ..group(reason, ranges)
     }
 }
 
