@@ -95,6 +95,9 @@ pub struct HostReport {
     pub mac: Option<String>,
     /// Maker of the hardware address.
     pub vendor: Option<String>,
+    /// What the host as a whole is, where that matters more than its ports one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<HostLabel>,
     /// Ports that are shown one by one: every open port, and others where they are few.
     pub ports: Vec<PortReport>,
     /// The rest, counted.
@@ -109,6 +112,15 @@ pub enum HostState {
     Up,
     /// Only a device on the way answered for it, or nothing did.
     Unknown,
+}
+
+/// What a host as a whole is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostLabel {
+    /// It says open for whatever port it is asked, as SYN proxies and tarpits do. Only ports where
+    /// something spoke are called open.
+    AnswersEverything,
 }
 
 /// One port of a host.

@@ -22,7 +22,7 @@ pub use address_set::{AddressSet, Addresses};
 pub use checkup::{Check, Checkup, Verdict};
 pub use conflict::{Bid, Conflict, ConflictKind, Forecast, Sharing};
 pub use document::{
-    Document, Estimate, HostReport, HostState, Hosts, Incomplete, OtherPorts, PortGroup,
+    Document, Estimate, HostLabel, HostReport, HostState, Hosts, Incomplete, OtherPorts, PortGroup,
     PortReport, Run, SCHEMA_EVENT, SCHEMA_RUN, Stats, Unanswered,
 };
 pub use endpoint::{Endpoint, Transport};

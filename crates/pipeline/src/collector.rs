@@ -11,8 +11,8 @@ use crate::sweep::Find;
 use crate::udp_sweep::UdpFind;
 use portolan_identify::Outcome;
 use portolan_model::{
-    Depth, Endpoint, Event, HostReport, Incomplete, Plan, Progress, Reason, Run, Shard, State,
-    Text, Transport, Unanswered,
+    Depth, Endpoint, Event, HostReport, Incomplete, Plan, PortSet, Progress, Reason, Run, Shard,
+    State, Text, Transport, Unanswered,
 };
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -26,6 +26,8 @@ const LOOKS_PER_HOST_MAX: usize = 1_024;
 /// First looks at one host that in a row show nothing, after which the rest of its ports is not
 /// looked at: each of them would take as long as a look may.
 const MUTE_LOOKS_MAX: u32 = 64;
+/// First looks at a host that says open for every port it is asked.
+const EVERYTHING_LOOKS_MAX: usize = 24;
 /// Events that wait for their reader, beyond which nothing more is heard.
 const EVENTS_WAITING_MAX: usize = 4_096;
 /// First looks that wait for their turn, beyond which nothing more is heard.
@@ -63,6 +65,8 @@ pub(crate) struct Collector {
     /// The newest figures that were not told yet.
     progress: Option<Progress>,
     looks: VecDeque<PendingLook>,
+    /// Ports that are asked and looked at even of hosts that answer everything.
+    telling: PortSet,
 }
 
 impl Collector {
@@ -85,6 +89,7 @@ impl Collector {
             events: VecDeque::new(),
             progress: None,
             looks: VecDeque::new(),
+            telling: telling(&plan.tcp),
         }
     }
 
@@ -149,7 +154,9 @@ impl Collector {
                 .entry(ip)
                 .or_insert_with(|| HostRecord::new(window));
             let key = (Transport::Tcp, port);
+            let before = host.answers_everything();
             let is_new = host.decide(key, verdict.reason, verdict.probes, verdict.rtt);
+            let shows_everything = !before && host.answers_everything();
             self.decided = self.decided.saturating_add(u64::from(is_new));
             if is_new && verdict.reason == Reason::SynAck {
                 let held = u32::from(connection.is_some());
@@ -159,6 +166,32 @@ impl Collector {
             } else {
                 closed = closed.saturating_add(u32::from(connection.is_some()));
             }
+            if shows_everything {
+                closed = closed.saturating_add(self.pass_over_everything(ip));
+            }
+        }
+        closed
+    }
+
+    /// A host says open for everything: of its ports that wait for a look only the most telling get
+    /// one. Answers how many connections were closed.
+    fn pass_over_everything(&mut self, ip: IpAddr) -> u32 {
+        let (mut closed, mut kept) = (0_u32, 0);
+        let mut passed_over = Vec::new();
+        let telling = &self.telling;
+        self.looks.retain(|look| {
+            let is_kept = look.endpoint.address != ip
+                || (telling.contains(look.endpoint.port) && kept < EVERYTHING_LOOKS_MAX);
+            if !is_kept {
+                passed_over.push(look.endpoint);
+                closed = closed.saturating_add(u32::from(look.connection.is_some()));
+            } else if look.endpoint.address == ip {
+                kept += 1;
+            }
+            is_kept
+        });
+        for endpoint in passed_over {
+            self.pass_over(endpoint, "this host says open for every port it is asked");
         }
         closed
     }
@@ -564,6 +597,13 @@ impl Collector {
             connection,
         }
     }
+}
+
+/// The ports of `asked` that are likeliest to have something to say.
+pub(crate) fn telling(asked: &PortSet) -> PortSet {
+    let listed = portolan_catalog::ports::tcp().iter().map(|it| it.port);
+    let asked = listed.filter(|port| asked.contains(*port));
+    asked.take(EVERYTHING_LOOKS_MAX).collect()
 }
 
 fn is_mute(host: &HostRecord) -> bool {

@@ -227,11 +227,52 @@ impl HostRecord {
         }
     }
 
-    /// How it ended, when it has.
+    /// Whether the host says open for whatever port it is asked.
+    pub(crate) fn answers_everything(&self) -> bool {
+        let mut others = self.others.iter();
+        others.any(|group| group.reason == Reason::AnswersEverything)
+    }
+
+    /// How it ended, when it has. That a host which answers everything said open of a port is no
+    /// more than what it says of all.
     pub(crate) fn outcome(&self) -> Outcome {
-        Outcome {
+        let mut outcome = Outcome {
             open: self.open_reports().collect(),
             ..self.outcome_of_others()
+        };
+        if self.answers_everything() {
+            let is_shown =
+                |port: &PortReport| port.transport == Transport::Udp || port.service.is_some();
+            let (shown, rest) = outcome.open.into_iter().partition(is_shown);
+            outcome.open = shown;
+            outcome
+                .groups
+                .retain(|it| it.reason != Reason::AnswersEverything);
+            outcome.groups.push(self.everything(&rest));
+            outcome
+                .groups
+                .sort_by_key(|group| (group.transport, group.reason));
+        }
+        outcome
+    }
+
+    /// The ports of a host that answers everything of which its word is all that is known.
+    fn everything(&self, open: &[PortReport]) -> Group {
+        let groups = self.others.iter();
+        let unasked = groups.filter(|it| it.reason == Reason::AnswersEverything);
+        let mut ports: RoaringBitmap = open.iter().map(|it| u32::from(it.port)).collect();
+        for group in unasked {
+            match &group.ports {
+                Ports::Few(few) => ports.extend(few.iter().map(|(port, _)| u32::from(*port))),
+                Ports::Many(many) => ports |= many,
+            }
+        }
+        let ports = ports.iter().filter_map(|port| u16::try_from(port).ok());
+        Group {
+            transport: Transport::Tcp,
+            reason: Reason::AnswersEverything,
+            few: Vec::new(),
+            many: ports.collect(),
         }
     }
 

@@ -3,8 +3,8 @@
 
 use portolan_catalog::services;
 use portolan_model::{
-    HostReport, HostState, Incomplete, OtherPorts, PortGroup, PortReport, PortSet, Reason, State,
-    Text, Transport,
+    HostLabel, HostReport, HostState, Incomplete, OtherPorts, PortGroup, PortReport, PortSet,
+    Reason, State, Text, Transport,
 };
 use portolan_wire::Mac;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ pub(crate) struct Individual {
 impl Outcome {
     /// The host as it is shown.
     pub(crate) fn report(self, own: Individual) -> HostReport {
+        let everything = |group: &Group| group.reason == Reason::AnswersEverything;
+        let label = self.groups.iter().any(everything);
+        let label = label.then_some(HostLabel::AnswersEverything);
         let mut ports = self.open;
         let mut other_ports = OtherPorts::default();
         let mut groups: Vec<&Group> = self.groups.iter().collect();
@@ -85,6 +88,7 @@ impl Outcome {
             rtt_ms: own.rtt.map(milliseconds),
             mac: own.mac.map(|mac| Mac(mac).to_string()),
             vendor: None,
+            label,
             ports,
             other_ports,
         }

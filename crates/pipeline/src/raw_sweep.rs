@@ -3,6 +3,7 @@
 //! What is not here: the decision what to probe (`portolan-scan`), how hosts are reached
 //! ([`crate::ways`]), and what becomes of a find.
 
+use crate::collector::telling;
 use crate::discovery::{Lookout, Search};
 use crate::sweep::{Control, FAULT, Find, SweepOptions, Word, merge};
 use crate::ways::{Clock, Line, Way, Ways, answer_of};
@@ -173,6 +174,7 @@ impl Worker {
         };
         let options = self.engine_options();
         let mut engine = SynEngine::new(lookup, positions, addresses, &self.options.ports, options);
+        engine.handle_telling(telling(&self.options.ports));
         for (host, way) in (0..).zip(&reached) {
             match way {
                 Ok(way) => engine.handle_path(host, way.path),

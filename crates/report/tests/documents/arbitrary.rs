@@ -192,6 +192,7 @@ fn host() -> impl Strategy<Value = HostReport> {
                 rtt_ms,
                 mac,
                 vendor,
+                label: None,
                 ports,
                 other_ports,
             },

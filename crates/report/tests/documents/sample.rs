@@ -98,6 +98,7 @@ fn host(ip: IpAddr) -> HostReport {
         rtt_ms: Some(0.4),
         mac: None,
         vendor: None,
+        label: None,
         ports: Vec::new(),
         other_ports: OtherPorts::default(),
     }
@@ -189,6 +190,7 @@ fn server() -> HostReport {
         names: vec![Text::from("a.example"), Text::from("b.example")],
         mac: Some("00:00:5e:00:53:07".to_owned()),
         vendor: Some("Example Makers".to_owned()),
+        label: None,
         ports: vec![
             ftp,
             ssh,
