@@ -152,6 +152,15 @@ fn process(pid: u32, name: &str, user: &str) -> Process {
     }
 }
 
+fn mute() -> PortReport {
+    let mut mute = port(9999, Reason::SynAck);
+    mute.incomplete = vec![Incomplete {
+        fact: "service".to_owned(),
+        why: Text::from("said nothing within 2 s"),
+    }];
+    mute
+}
+
 fn server() -> HostReport {
     let mut ftp = open(21, Some("ftp"), Some("ftp"), b"220 (vsFTPd 3.0.3)");
     if let Some(service) = &mut ftp.service {
@@ -180,11 +189,6 @@ fn server() -> HostReport {
     http.process = Some(process(712, "nginx", "www-data"));
     let mut https = open(443, Some("http"), Some("https"), b"HTTP/1.1 200 OK");
     https.process = http.process.clone();
-    let mut silent = port(9999, Reason::SynAck);
-    silent.incomplete = vec![Incomplete {
-        fact: "service".to_owned(),
-        why: Text::from("said nothing within 2 s"),
-    }];
     let rejected = Reason::Icmp(Unreachable::V4(13));
     HostReport {
         names: vec![Text::from("a.example"), Text::from("b.example")],
@@ -204,7 +208,7 @@ fn server() -> HostReport {
                 ..port(8080, rejected)
             },
             tls(open(8443, None, None, b""), Tunnel::Implicit),
-            silent,
+            mute(),
             name_server(),
             udp(port(123, Reason::Icmp(Unreachable::V4(3)))),
         ],
