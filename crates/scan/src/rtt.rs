@@ -18,7 +18,7 @@ const SAMPLE_MAX: Duration = Duration::from_millis(990);
 const FIRST_CONTACT: Duration = Duration::from_millis(1_300);
 /// Wait for it of a further probe: neighbour discovery that began with the first one fails after
 /// three seconds, which tells a host that is not there from one that is silent.
-const FURTHER_CONTACT: Duration = Duration::from_secs(2);
+const FURTHER_CONTACT: Duration = Duration::from_millis(2_500);
 /// Wait for a host that answered, but only after longer than [`SAMPLE_MAX`].
 const SLOW_HOST: Duration = Duration::from_secs(3);
 /// No wait is shorter: schedulers on both sides need as much.
