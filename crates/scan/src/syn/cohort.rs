@@ -28,6 +28,8 @@ pub(crate) struct Cohort {
     pub(crate) checks_answered: u32,
     /// Sum of the round trips of its checks.
     pub(crate) trips_us: u64,
+    /// The same of the shortest round trips of the hosts that were checked.
+    pub(crate) shortest_us: u64,
 }
 
 impl Cohort {
@@ -44,11 +46,20 @@ impl Cohort {
             checks: 0,
             checks_answered: 0,
             trips_us: 0,
+            shortest_us: 0,
         }
     }
 
     pub(crate) const fn covers(&self, epoch: u64) -> bool {
         self.first_epoch <= epoch && epoch <= self.last_epoch
+    }
+
+    /// One of its first probes is not to be answered: nothing is expected of it.
+    pub(crate) fn excuse(&mut self) {
+        if self.firsts > 0 {
+            self.expected -= self.expected / self.firsts();
+            self.firsts -= 1;
+        }
     }
 
     /// Whether nothing of it is silent.

@@ -66,14 +66,18 @@ impl Epochs {
 
     /// The number of the epoch of a probe that is sent now.
     pub(crate) fn number_at(&self, now: Moment, pass: u8) -> u64 {
-        let fits = |epoch: &Epoch| {
-            epoch.pass == pass && !epoch.ended && now.since(epoch.began) < self.length
-        };
+        let fits = |epoch: &Epoch| epoch.pass == pass && now.since(epoch.began) < self.length;
         if self.kept.back().is_some_and(fits) {
             self.newest
         } else {
             self.newest.wrapping_add(1)
         }
+    }
+
+    /// When the next epoch may begin: sooner the source ports would be used again too soon.
+    pub(crate) fn next_begins(&self) -> Moment {
+        let newest = self.kept.back();
+        newest.map_or(Moment::START, |epoch| epoch.began + self.length)
     }
 
     /// The source port of a probe that is sent now, which is counted.
@@ -94,6 +98,10 @@ impl Epochs {
             });
         }
         if let Some(epoch) = self.kept.back_mut() {
+            if std::mem::take(&mut epoch.ended) {
+                // What was silent of it does not fly any more.
+                (epoch.sent, epoch.answered) = (0, 0);
+            }
             epoch.last = now;
             epoch.sent = epoch.sent.saturating_add(1);
         }

@@ -89,6 +89,19 @@ impl Evidence {
             .product()
     }
 
+    /// The same of a part that nothing else is known of in passes that showed nothing of it.
+    pub(crate) fn silence_within(&self, passes: u8, around: &Self, disturbed: u32) -> f64 {
+        let whole = around.silence(passes, around, disturbed);
+        let part: f64 = (0..passes)
+            .map(|pass| {
+                let lost = self.lost_in(pass);
+                let around = around.lost_in(pass).share();
+                (lost.lost + PRIOR * around) / (lost.of + PRIOR)
+            })
+            .product();
+        whole.max(part)
+    }
+
     fn lost_in(&self, pass: u8) -> Lost {
         let pass = usize::from(pass);
         let Some(count) = self.passes.get(pass) else {

@@ -20,12 +20,18 @@ const PASSES_MIN: u8 = 2;
 const PASSES_UNSEEN: (u8, u8) = (3, 5);
 /// It counts as absent or silent when it would have stayed silent by loss with this chance.
 const UNSEEN_MAX: f64 = 1e-4;
+/// Checks before the end of a pass where a single open port is all that is known to answer.
+const CHECKS_LONE_MIN: u32 = 4;
+/// Probes to a silent port at most where that port answers checks no more.
+const PASSES_UNPROVEN: u8 = 4;
+/// Closed ports of a host that answers for fewer than half of its ports count from here on.
+const CLOSED_MANY: u32 = 64;
 /// No port gets more.
 const PASSES_MAX: u8 = 16;
 /// While there are hosts that never answered, a pass waits so long for them.
 const WAIT_UNSEEN: Duration = Duration::from_millis(600);
-/// How long a group that answered may be silent before it is given up.
-const SILENT_MAX: Duration = Duration::from_secs(10);
+/// How long the end of a pass waits is looked at again after this time, and when it is over.
+const WAIT_LOOK: Duration = Duration::from_millis(10);
 /// Verdicts of silent ports that are made at once.
 const SILENT_AT_ONCE: u32 = 4_096;
 /// The way to a silent group is asked for anew, once in this time.
@@ -48,7 +54,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         }
         if self.undecided() == 0 {
             self.passes.end();
-        } else if self.pass_ends().is_some_and(|moment| moment <= now) && !self.draining {
+        } else if self.pass_ends(now).is_some_and(|moment| moment <= now) {
             if !self.passes.is_closing() {
                 self.passes.close();
                 self.ask_closing_checks();
@@ -60,10 +66,28 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
 
     /// When the pass under way may end; `None`: something of it has to be sent first, or is
     /// waited for.
-    pub(super) fn pass_ends(&self) -> Option<Moment> {
-        let is_open = !self.passes.is_finishing() && !self.passes.is_finished();
-        (is_open && self.nothing_waits() && self.closing.is_empty() && self.silent.is_empty())
-            .then(|| self.passes.last_sent() + self.patience())
+    pub(super) fn pass_ends(&mut self, now: Moment) -> Option<Moment> {
+        let is_open = !self.draining && !self.passes.is_finishing() && !self.passes.is_finished();
+        if !is_open || !self.nothing_waits() || !self.closing.is_empty() || !self.silent.is_empty()
+        {
+            return None;
+        }
+        // Every host is looked at for it, so not in every round.
+        let (wait, as_of) = match self.pass_wait {
+            Some((wait, as_of)) if now.since(as_of) < WAIT_LOOK => (wait, as_of),
+            _ => (self.patience(), now),
+        };
+        self.pass_wait = Some((wait, as_of));
+        let ends = self.passes.last_sent() + wait;
+        let ends = if ends <= now && as_of < now {
+            // Answers are perhaps known to take longer by now.
+            let wait = self.patience();
+            self.pass_wait = Some((wait, now));
+            self.passes.last_sent() + wait
+        } else {
+            ends
+        };
+        Some(ends.max(self.epochs.next_begins()))
     }
 
     /// Whether every probe of the pass has left.
@@ -91,16 +115,14 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
                 continue;
             }
             self.checks.remove(&pair);
-            let groups = self.groups_of(pair.host);
-            let [_, network, _] = groups;
-            for number in groups.into_iter().flatten() {
+            for number in self.groups_of(pair.host).into_iter().flatten() {
                 let Some(group) = self.groups.get_mut(number) else {
                     continue;
                 };
-                if group.life.silent_since.is_none() && Some(number) != network {
+                if group.life.silent_since.is_none() {
                     group.evidence.check(check.pass, true);
                 }
-                if group.check_lost(now, check.sent) {
+                if group.check_lost(now, check.sent, pair.host) {
                     self.fall_silent(number);
                 }
             }
@@ -165,7 +187,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
                 self.silent.swap_remove(at);
                 continue;
             };
-            if now.since(since) >= SILENT_MAX {
+            if group.life.is_over(now, since) {
                 group.life.silent_since = None;
                 group.life.is_gone = true;
                 self.silent.swap_remove(at);
@@ -243,7 +265,12 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             if !wanted || !group.has_known() || (number == 0 && group.evidence.shows(0)) {
                 continue;
             }
-            for _ in group.evidence.checks(number)..CHECKS_MIN {
+            let least = if group.has_lone_port() {
+                CHECKS_LONE_MIN
+            } else {
+                CHECKS_MIN
+            };
+            for _ in group.evidence.checks(number)..least {
                 self.closing.push_back(number_of_group);
             }
         }
@@ -271,6 +298,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         self.timed.clear();
         if more {
             self.passes.begin_next();
+            self.pass_wait = None;
             let newest = self.epochs.newest();
             self.groups.iter_mut().for_each(|group| group.begin(newest));
         } else {
@@ -282,7 +310,8 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
     /// Whether silent ports of a host have to be asked again after `done` passes.
     fn wants_more(&self, at: u32, host: &Host, done: u8, units: u32) -> bool {
         if let Some(retries) = self.options.patience.retries {
-            return done <= retries;
+            // The passes are counted in one byte.
+            return done <= retries && done < u8::MAX;
         }
         if host.answered == 0 && !self.path_answers(host) {
             // Nothing tells what gets lost.
@@ -294,17 +323,23 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         let Some(evidence) = self.unit_of(at).and_then(|it| self.groups.get(it)) else {
             return false;
         };
+        let most = if evidence.is_unproven() {
+            PASSES_UNPROVEN
+        } else {
+            PASSES_MAX
+        };
         let evidence = &evidence.evidence;
         if host.answered == 0 {
             let (least, most) = PASSES_UNSEEN;
             return done < least || (done < most && silence > UNSEEN_MAX);
         }
         let share = 1.0 / f64::from(units);
-        let mostly_answers = host.answered > host.asked / 2;
+        let closed = evidence.answered.saturating_sub(evidence.open);
+        let refuses = host.answered > host.asked / 2 || closed >= CLOSED_MANY;
         let missed = missing(evidence.open.max(1), silence) > MISSED_MAX * share;
         let mistaken =
-            mostly_answers && missing(evidence.answered, silence) > MISTAKEN_MAX * share.max(0.01);
-        done < PASSES_MIN || (done < PASSES_MAX && (missed || mistaken))
+            refuses && missing(evidence.answered, silence) > MISTAKEN_MAX * share.max(0.01);
+        done < PASSES_MIN || (done < most && (missed || mistaken))
     }
 
     fn path_answers(&self, host: &Host) -> bool {
@@ -315,15 +350,24 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
 
     /// How likely it is that a port of a host that answers was silent in `done` passes.
     fn silence(&self, at: u32, done: u8) -> f64 {
-        let [own, _, path] = self.groups_of(at);
+        let [own, network, path] = self.groups_of(at);
         let evidence = |number: Option<usize>| {
             let group = number.and_then(|at| self.groups.get(at));
             group.map(|group| &group.evidence)
         };
         let nothing = Evidence::EMPTY;
         let around = evidence(path).unwrap_or(&nothing);
-        let own = evidence(own).filter(|own| own.answered > 0);
-        own.unwrap_or(around).silence(done, around, self.disturbed)
+        if let Some(own) = evidence(own).filter(|own| own.answered > 0) {
+            return own.silence(done, around, self.disturbed);
+        }
+        // The worst of the path, its network, and what is known of the host.
+        let part = evidence(network).unwrap_or(around);
+        let silence = part.silence_within(done, around, self.disturbed);
+        if self.hosts.len() == 1 {
+            return silence;
+        }
+        let host = self.hosts.get(index(at));
+        host.map_or(silence, |host| host.silence(done).max(silence))
     }
 
     /// Groups with silent ports whose silence is judged by their own counts.
@@ -338,7 +382,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
     /// Open ports that are expected to be missed, in millionths.
     fn missed(&self) -> u64 {
         let mut missed = 0.0;
-        let mut of_paths = vec![0_u64; self.ways.len()];
+        let mut of_groups = vec![0_u64; self.groups.len()];
         for at in 0..u32::try_from(self.hosts.len()).unwrap_or(u32::MAX) {
             let Some(host) = self.hosts.get(index(at)).filter(|it| it.down.is_none()) else {
                 continue;
@@ -352,17 +396,25 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             {
                 let silence = self.silence(at, host.passes);
                 missed += missing(group.evidence.open, silence).min(f64::from(host.silent()));
-            } else if let Some(path) = of_paths.get_mut(index(host.path)) {
-                *path = path.saturating_add(silent);
+                continue;
+            }
+            if self.hosts.len() > 1 {
+                let lost = missing(host.open.max(1), host.silence(host.passes));
+                missed += lost.min(f64::from(host.silent()));
+            }
+            let [_, network, path] = self.groups_of(at);
+            let group = network.or(path).and_then(|at| of_groups.get_mut(at));
+            if let Some(group) = group {
+                *group = group.saturating_add(silent);
             }
         }
         let done = self.passes.number().saturating_add(1);
-        for (way, silent) in self.ways.iter().zip(of_paths) {
-            let Some(group) = self.groups.get(way.group).filter(|_| silent > 0) else {
+        for (number, silent) in of_groups.into_iter().enumerate() {
+            let Some(group) = self.groups.get(number).filter(|_| silent > 0) else {
                 continue;
             };
             let evidence = &group.evidence;
-            let silence = evidence.silence(done, evidence, self.disturbed);
+            let silence = evidence.silence_within(done, self.around_of(number), self.disturbed);
             #[expect(clippy::cast_precision_loss, reason = "ports of a window are few")]
             let silent = silent as f64;
             missed += missing(evidence.open, silence).min(silent);
@@ -374,6 +426,19 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         )]
         let millionths = (missed * 1e6).ceil() as u64;
         millionths
+    }
+
+    /// The evidence of the whole way that a group is a part of.
+    fn around_of(&self, number: usize) -> &Evidence {
+        const NOTHING: &Evidence = &Evidence::EMPTY;
+        let path = match self.members.get(number) {
+            Some(Member::Network(path) | Member::Path(path)) => Some(*path),
+            Some(Member::Host(host)) => self.hosts.get(index(*host)).map(|host| host.path),
+            None => None,
+        };
+        let way = path.and_then(|path| self.ways.get(index(path)));
+        let group = way.and_then(|way| self.groups.get(way.group));
+        group.map_or(NOTHING, |group| &group.evidence)
     }
 
     /// Decides some of the ports that stayed silent to the end.

@@ -6,11 +6,14 @@
 //! time, unless the pace itself costs answers. Where most ports are silent that share says little:
 //! there, and once ports are asked again, ports that are known to answer are checked now and then.
 
+mod life;
+
 use super::cohort::{Cohort, Kind, as_f32};
 use super::evidence::Evidence;
 use super::ledger::Pair;
 use super::trip::RoundTrip;
 use crate::usual::{Change, Sample, Usual};
+use life::Life;
 use portolan_model::Moment;
 use std::time::Duration;
 
@@ -38,10 +41,14 @@ pub(crate) struct Group {
     /// Probes of earlier epochs are not judged: they were sent at another pace.
     from_epoch: u64,
     falls: u8,
-    /// The shortest round trip of a check, in microseconds.
-    shortest_us: u32,
+    /// What a mixture answers of what its parts usually do, where slowing down does not help.
+    level: f32,
+    /// How much later than the shortest of their hosts the checks of a cohort are answered, in
+    /// microseconds, where that was least.
+    late_us: Option<u64>,
     /// Answers to the last cohorts, as a part of what is usual.
     recent: f32,
+    is_one_host: bool,
     /// Whether parts of it are slowed down on their own, which changes the mixture of its probes:
     /// what is expected of each is then what its part usually answers.
     is_mixed: bool,
@@ -63,6 +70,8 @@ struct Pace {
     part: f32,
     /// What the group stood when it was last too fast.
     knee: f32,
+    /// A pace that was fully answered, less what falls have made of it since.
+    good: f32,
 }
 
 /// How the pace grows.
@@ -72,23 +81,6 @@ enum Growth {
     Doubling,
     /// The limit is near.
     Small,
-}
-
-/// Whether the group still answers.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Life {
-    /// The last answer.
-    pub(crate) heard: Moment,
-    /// Checks lost since.
-    pub(crate) lost: u32,
-    /// Since when nothing but checks is sent.
-    pub(crate) silent_since: Option<Moment>,
-    /// The next check while it is silent.
-    pub(crate) next_check: Moment,
-    /// When the way to it was asked for.
-    way_asked: Moment,
-    /// It was silent for so long that nothing more is asked.
-    pub(crate) is_gone: bool,
 }
 
 /// A port that answers.
@@ -137,20 +129,26 @@ const RECENT: f32 = 0.4;
 const RECENT_LOSS: f32 = 0.15;
 /// No fall slows down to less than this part.
 const FALL_MOST: f32 = 0.2;
+/// No fall slows down to less than this part of a pace that was good, …
+const GOOD_PART: f32 = 0.25;
+/// … of which each fall leaves this.
+const GOOD_KEPT: f32 = 0.9;
+/// A mixture that answers less is not known any more.
+const LEVEL_MIN: f32 = 0.05;
 /// Slowing down has changed something when so much more is answered than before.
 const GAIN: f32 = 1.3;
 /// How far behind schedule probes may be made up for.
 const CATCH_UP: Duration = Duration::from_millis(5);
 /// Time between two checks of the same open port: each of them is half a connection.
 const CHECK_OPEN_EVERY: Duration = Duration::from_millis(25);
+/// The same of the only port that is known to answer, and once checks of it were lost: it may take
+/// only so many connections.
+const CHECK_LONE_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
+const LONE_LOST: u32 = 2;
 /// Checks of the answers of a group: one for so many probes, and not more a second.
 const CHECK_EVERY: (u32, u32) = (8, 64);
 const CHECKS_A_SECOND: f32 = 1_024.0;
-/// Checks of a group that is silent.
-const CHECK_SILENT_EVERY: Duration = Duration::from_millis(50);
-/// Lost checks in a row after which a group counts as silent, in no less than this time.
-const SILENT_CHECKS: u32 = 8;
-const SILENT_AFTER: Duration = Duration::from_millis(300);
+
 /// First probes without any answer, where so many were expected, are silence as well.
 const SILENT_EXPECTED: f32 = 24.0;
 /// Of checks, before any was made: nearly all are answered.
@@ -158,24 +156,20 @@ const CHECKS_ASSUMED: Usual = Usual::assumed(16.0, 0.98);
 /// Answers that come so much later than the fastest show a queue that fills: four times as long,
 /// and this.
 const QUEUE_US: u64 = 5_000;
+/// Checks whose mean shows how much round trips vary.
+const TRIPS_MIN: u32 = 4;
 impl Group {
     /// A group that nothing is known of. It is to remember no more than `known_max` ports that
     /// answer.
-    pub(crate) const fn new(known_max: usize) -> Self {
+    pub(crate) const fn new(known_max: usize, is_one_host: bool) -> Self {
         Self {
             known_max,
+            is_one_host,
             is_mixed: false,
             recent: 1.0,
             evidence: Evidence::EMPTY,
             trip: RoundTrip::UNKNOWN,
-            life: Life {
-                heard: Moment::START,
-                lost: 0,
-                silent_since: None,
-                next_check: Moment::START,
-                way_asked: Moment::START,
-                is_gone: false,
-            },
+            life: Life::NEW,
             known: Vec::new(),
             next_known: 0,
             since_check: 0,
@@ -189,6 +183,7 @@ impl Group {
                 before: (0.0, Growth::Doubling),
                 part: 0.0,
                 knee: 0.0,
+                good: 0.0,
             },
             firsts: Usual::UNKNOWN,
             checks: CHECKS_ASSUMED,
@@ -196,7 +191,8 @@ impl Group {
             ending: None,
             from_epoch: 0,
             falls: 0,
-            shortest_us: 0,
+            level: 1.0,
+            late_us: None,
         }
     }
 
@@ -274,47 +270,24 @@ impl Group {
         if let Some(cohort) = self.cohort_of(epoch) {
             cohort.sent = cohort.sent.saturating_sub(1);
             match kind {
-                Kind::First => cohort.firsts = cohort.firsts.saturating_sub(1),
+                Kind::First => cohort.excuse(),
                 Kind::Check => cohort.checks = cohort.checks.saturating_sub(1),
                 Kind::Repeat => {}
             }
         }
     }
 
-    /// Something of the group answered, whatever it was. Answers whether it was silent until now.
-    pub(crate) fn heard(&mut self, now: Moment, newest_epoch: u64) -> bool {
-        self.life.heard = now;
-        self.life.lost = 0;
-        if self.pace.rate.is_none() {
-            self.pace.rate = Some(RATE_START);
-            self.from_epoch = newest_epoch.saturating_add(1);
+    /// Another than the host answered a probe of epoch `epoch`, which was sent all the same.
+    pub(crate) fn excused(&mut self, epoch: u64, kind: Kind) {
+        if let (Kind::First, Some(cohort)) = (kind, self.cohort_of(epoch)) {
+            cohort.excuse();
         }
-        if self.life.silent_since.take().is_none() {
-            return false;
-        }
-        // Whatever made it silent may have been the pace; more likely it was something else.
-        let (rate, growth) = if self.falls > 0 {
-            self.pace.before
-        } else {
-            (self.pace.rate.unwrap_or(RATE_START), self.pace.growth)
-        };
-        self.falls = 0;
-        self.slow_to(rate / 2.0, newest_epoch);
-        self.pace.growth = growth;
-        self.pace.next = now;
-        true
     }
 
-    /// A probe of epoch `epoch` was answered, a check after `trip`. Answers whether the cohort it
+    /// A probe of epoch `epoch` was answered, a check after a round trip and the shortest that its
+    /// host has shown, in microseconds. Answers whether the cohort it
     /// belongs to can be judged now.
-    pub(crate) fn answered(&mut self, epoch: u64, kind: Kind, trip: Option<Duration>) -> bool {
-        if let (Kind::Check, Some(trip)) = (kind, trip) {
-            let us = u32::try_from(trip.as_micros()).unwrap_or(u32::MAX).max(1);
-            self.shortest_us = match self.shortest_us {
-                0 => us,
-                shortest => shortest.min(us),
-            };
-        }
+    pub(crate) fn answered(&mut self, epoch: u64, kind: Kind, trip: Option<(u32, u32)>) -> bool {
         let Some(cohort) = self.cohort_of(epoch) else {
             return false;
         };
@@ -322,15 +295,16 @@ impl Group {
             Kind::First => cohort.firsts_answered += 1,
             Kind::Check => {
                 cohort.checks_answered += 1;
-                let us = trip.map_or(0, |trip| u64::try_from(trip.as_micros()).unwrap_or(0));
-                cohort.trips_us = cohort.trips_us.saturating_add(us);
+                let (trip, shortest) = trip.unwrap_or_default();
+                cohort.trips_us = cohort.trips_us.saturating_add(trip.into());
+                cohort.shortest_us = cohort.shortest_us.saturating_add(shortest.into());
             }
             Kind::Repeat => {}
         }
         self.ending.is_some_and(|it| it.is_answered())
     }
 
-    /// A port of the group is known to answer; it did so to a probe of epoch `epoch`.
+    /// A port of the group is known to answer; it was asked last in epoch `epoch` or before.
     pub(crate) fn know(&mut self, pair: Pair, is_open: bool, epoch: u64) {
         let known = Known {
             pair,
@@ -371,6 +345,13 @@ impl Group {
         self.since_check >= every / 2 + self.jitter % every
     }
 
+    /// `pair` was checked in epoch `epoch`, for this group or for another.
+    pub(crate) fn was_checked(&mut self, now: Moment, pair: Pair, epoch: u64) {
+        if let Some(known) = self.known.iter_mut().find(|known| known.pair == pair) {
+            (known.checked, known.epoch) = (now, epoch);
+        }
+    }
+
     /// When the cohort that waits for it is to be judged.
     pub(crate) fn judgement_due(&self) -> Option<Moment> {
         let ending = self.ending?;
@@ -395,12 +376,16 @@ impl Group {
         epoch: u64,
         may: impl Fn(Pair) -> bool,
     ) -> Option<Pair> {
+        let every = match (self.has_lone_port(), CHECK_LONE_EVERY) {
+            (false, _) => CHECK_OPEN_EVERY,
+            (true, (_, often_lost)) if self.life.lost >= LONE_LOST => often_lost,
+            (true, (every, _)) => every,
+        };
         for _ in 0..self.known.len() {
             self.next_known = (self.next_known + 1) % self.known.len();
             let known = self.known.get_mut(self.next_known)?;
-            let is_early = known.is_open
-                && known.checked > Moment::START
-                && now.since(known.checked) < CHECK_OPEN_EVERY;
+            let is_early =
+                known.is_open && known.checked > Moment::START && now.since(known.checked) < every;
             // From the same source port it would be no further question.
             if !is_early && known.epoch != epoch && may(known.pair) {
                 (known.checked, known.epoch) = (now, epoch);
@@ -408,22 +393,6 @@ impl Group {
             }
         }
         None
-    }
-
-    /// A check was lost. Answers whether the group has become silent by it.
-    pub(crate) fn check_lost(&mut self, now: Moment, sent: Moment) -> bool {
-        if self.life.heard > sent || self.life.is_gone {
-            return false;
-        }
-        self.life.lost = self.life.lost.saturating_add(1);
-        let long = SILENT_AFTER + self.trip.wait_for_pace();
-        let is_silent = self.life.silent_since.is_none()
-            && self.life.lost >= SILENT_CHECKS
-            && now.since(self.life.heard) >= long;
-        if is_silent {
-            self.fall_silent(now);
-        }
-        is_silent
     }
 
     /// Judges the cohort before the one under way, if it is time. Of what is usually answered the
@@ -442,6 +411,8 @@ impl Group {
             && expected >= SILENT_EXPECTED
             && self.life.heard < cohort.first
             && !self.life.is_gone
+            && (self.is_one_host || self.knows_several_hosts())
+            && !self.has_lone_port()
         {
             self.fall_silent(now);
             return true;
@@ -458,10 +429,16 @@ impl Group {
             return false;
         }
         self.falls = 0;
+        if answered > expected + chance {
+            self.level = 1.0;
+        }
         // What is lost near the limit of the pace is no part of what is usual.
         let is_near = self.pace.knee > 0.0 && cohort.rate() > KNEE_NEAR * self.pace.knee;
         if !is_near || answered >= expected {
             self.learn(&cohort, around);
+        }
+        if answered >= expected - chance / 3.0 {
+            self.pace.good = self.pace.good.max(cohort.rate());
         }
         if around > 1.0 - RECENT_LOSS && answered >= expected - chance / 3.0 {
             self.grow(&cohort, newest_epoch);
@@ -497,13 +474,6 @@ impl Group {
         self.slow_to(rate / 2.0, newest_epoch);
     }
 
-    fn fall_silent(&mut self, now: Moment) {
-        self.life.silent_since = Some(now);
-        self.life.next_check = now;
-        self.ending = None;
-        self.open = Cohort::new();
-    }
-
     /// A check of the group is under way or soon will be.
     pub(crate) const fn check_asked(&mut self) {
         self.since_check = 0;
@@ -511,11 +481,6 @@ impl Group {
         self.jitter ^= self.jitter << 13;
         self.jitter ^= self.jitter >> 17;
         self.jitter ^= self.jitter << 5;
-    }
-
-    /// The next check of a silent group is due at [`Life::next_check`]; puts it off by one.
-    pub(crate) fn put_off_check(&mut self, now: Moment) {
-        self.life.next_check = now + CHECK_SILENT_EVERY;
     }
 
     /// Ends the cohort under way before a probe of epoch `epoch`, if it is long enough.
@@ -542,7 +507,7 @@ impl Group {
         let of_firsts = if firsts < 1.0 || !self.firsts.is_known() {
             (0.0, 0.0)
         } else if self.is_mixed {
-            let expected = cohort.expected;
+            let expected = cohort.expected * self.level;
             let own = expected * (1.0 - expected / firsts).max(0.0) + 1.0;
             (expected, 2.0 * own)
         } else {
@@ -600,15 +565,20 @@ impl Group {
             self.firsts = Usual::UNKNOWN;
             self.checks = Usual::UNKNOWN;
             self.learn(cohort, 1.0);
+            self.level = (self.level * part).max(LEVEL_MIN);
             self.pace.knee = 0.0;
-            let rate = self.pace.before.0 / 2.0;
+            let rate = self.pace.before.0.max(self.pace.good) / 2.0;
             self.slow_to(rate.max(cohort.rate()), newest_epoch);
             return;
         }
         let rate = cohort.rate().min(allowed);
         self.pace.knee = rate * part;
+        // A pace that was good is hardly the reason.
+        let floor = self.pace.good * GOOD_PART;
+        self.pace.good *= GOOD_KEPT;
         // It may be that nothing is answered for a while, which has nothing to do with the pace.
-        self.slow_to(rate * (part * 0.9).max(FALL_MOST), newest_epoch);
+        let slower = rate * (part * 0.9).max(FALL_MOST);
+        self.slow_to(slower.max(floor.min(rate)), newest_epoch);
     }
 
     fn slow_to(&mut self, rate: f32, newest_epoch: u64) {
@@ -637,11 +607,18 @@ impl Group {
     /// A pace that was not used is not known to be too slow.
     fn grow(&mut self, cohort: &Cohort, newest_epoch: u64) {
         let Some(rate) = self.pace.rate else { return };
-        let mean_us = cohort
-            .trips_us
-            .checked_div(u64::from(cohort.checks_answered))
-            .unwrap_or(0);
-        let shortest_us = u64::from(self.shortest_us);
+        let checks = u64::from(cohort.checks_answered);
+        let mean = |sum: u64| sum.checked_div(checks).unwrap_or(0);
+        let (mean_us, host_us) = (mean(cohort.trips_us), mean(cohort.shortest_us));
+        if cohort.checks_answered >= TRIPS_MIN {
+            let late_us = mean_us.saturating_sub(host_us);
+            self.late_us = Some(self.late_us.map_or(late_us, |least| least.min(late_us)));
+        }
+        // Round trips that vary do so at any pace.
+        let shortest_us = host_us
+            + self
+                .late_us
+                .unwrap_or_else(|| mean_us.saturating_sub(host_us));
         if mean_us > 8 * shortest_us + 4 * QUEUE_US {
             self.slow_to(cohort.rate().min(rate) * 0.9, newest_epoch);
         } else if mean_us <= 4 * shortest_us + QUEUE_US && cohort.rate() >= USED * rate {
@@ -652,17 +629,6 @@ impl Group {
             };
             self.pace.rate = Some((rate * factor).min(RATE_MAX));
         }
-    }
-}
-
-impl Life {
-    /// Whether it is time to ask for the way to the group, which is once in `every`.
-    pub(crate) fn asks_way(&mut self, now: Moment, every: Duration) -> bool {
-        let asks = self.way_asked == Moment::START || now.since(self.way_asked) >= every;
-        if asks {
-            self.way_asked = now;
-        }
-        asks
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Host {
     pub(crate) asked: u32,
     /// Ports that were answered for.
     pub(crate) answered: u32,
+    /// Those of them that were silent in the first pass.
+    pub(crate) late: u32,
     /// Ports that were found open.
     pub(crate) open: u32,
     /// It says open for whatever port it is asked.
@@ -40,13 +42,35 @@ impl Host {
         self.asked.saturating_sub(self.answered)
     }
 
-    /// The interval of its probes at `rate` a second, and when the next may be sent.
+    /// How likely it is that a port that answers was silent in each of `passes` passes, by what the
+    /// host itself answered late; 0: hardly anything was.
+    pub(crate) fn silence(&self, passes: u8) -> f64 {
+        if self.late < LATE_MIN {
+            return 0.0;
+        }
+        let lost = f64::from(self.late) / f64::from(self.answered.max(self.late).max(1));
+        lost.powi(i32::from(passes))
+    }
+
+    /// Takes the next place of its probes at `rate` a second, and tells when it is.
     pub(crate) fn reserve(&mut self, now: Moment, rate: f64) -> Moment {
         let turn = self.next.max(now);
-        self.next = turn + Duration::from_secs_f64(1.0 / rate.max(0.001));
+        self.next = turn + interval(rate);
         turn
     }
+
+    /// Whether no more than one place is taken of those that have not come.
+    pub(crate) fn has_room(&self, now: Moment, rate: f64) -> bool {
+        self.next <= now + interval(rate) * 2
+    }
 }
+
+fn interval(rate: f64) -> Duration {
+    Duration::from_secs_f64(1.0 / rate.max(0.001))
+}
+
+/// Late answers of a host that are no chance of the whole way.
+const LATE_MIN: u32 = 2;
 
 /// Ports whose host must not be asked yet. Each host that has any holds one place in time; its
 /// other ports wait behind. No port waits twice, so that all that wait are fewer than the ports of

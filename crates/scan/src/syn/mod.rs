@@ -105,6 +105,8 @@ pub struct SynEngine<L> {
     /// What each group stands for.
     members: Vec<Member>,
     ways: Vec<WayState>,
+    /// The path with more that waits than it may, which the pass under way stopped at.
+    full: Option<u32>,
     /// Groups of networks behind a gateway, by path and prefix.
     networks: HashMap<(u32, IpAddr), u32>,
     /// Whether each host has a group of its own.
@@ -113,6 +115,8 @@ pub struct SynEngine<L> {
     ports_each: u32,
     epochs: Epochs,
     passes: Passes,
+    /// How long the end of the pass under way waits for answers, and when that was looked at.
+    pass_wait: Option<(Duration, Moment)>,
     speed: Speed,
     /// Probes that did not leave.
     again: VecDeque<Pair>,
@@ -211,11 +215,13 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             groups: Vec::new(),
             members: Vec::new(),
             ways: Vec::new(),
+            full: None,
             networks: HashMap::new(),
             has_own,
             ports_each,
             epochs: Epochs::new(options.first_port),
             passes: Passes::new(positions),
+            pass_wait: None,
             speed: Speed::new(options.rate),
             again: VecDeque::new(),
             waiting: Waiting::default(),
@@ -415,7 +421,8 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
 
     fn add_group(&mut self, member: Member) -> usize {
         let many = matches!(member, Member::Host(_)) && self.hosts.len() > HOSTS_FEW;
-        let mut group = Group::new(if many { KNOWN_OF_MANY } else { KNOWN });
+        let is_one_host = matches!(member, Member::Host(_)) || self.hosts.len() == 1;
+        let mut group = Group::new(if many { KNOWN_OF_MANY } else { KNOWN }, is_one_host);
         if self.has_own && !matches!(member, Member::Host(_)) {
             group.mix();
         }

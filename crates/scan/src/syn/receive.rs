@@ -98,6 +98,9 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             return;
         };
         host.answered = host.answered.saturating_add(1);
+        host.late = host
+            .late
+            .saturating_add(u32::from(is_own && epoch.pass > 0));
         let is_open = reason == Reason::SynAck;
         host.open = host.open.saturating_add(u32::from(is_open));
         let most = host.open >= EVERYTHING_MIN && host.open >= host.asked / EVERYTHING_SHARE;
@@ -119,20 +122,19 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             Kind::Repeat
         };
         let groups = self.groups_of(pair.host);
-        let [_, network, _] = groups;
+        // A repeat may have been sent since, from any source port up to the newest.
+        let newest = self.epochs.newest();
         for number in groups.into_iter().flatten() {
             let Some(group) = self.groups.get_mut(number) else {
                 continue;
             };
             if !is_own {
                 // It says nothing of what the host itself would have answered.
-                group.withdrawn(epoch.number, kind);
+                group.excused(epoch.number, kind);
                 continue;
             }
-            group.know(pair, is_open, epoch.number);
-            if Some(number) != network {
-                group.evidence.answer(epoch.pass, is_open);
-            }
+            group.know(pair, is_open, newest);
+            group.evidence.answer(epoch.pass, is_open);
             if group.answered(epoch.number, kind, None) {
                 self.judgements
                     .push(std::cmp::Reverse((Moment::START, number)));
@@ -151,16 +153,16 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         self.epochs.answered(source_port);
         let trip = now.since(check.sent);
         self.observe(now, pair.host, Some(trip), epoch);
+        let host = self.hosts.get(index(pair.host));
+        let shortest = host.map_or(0, |host| host.trip.shortest_us());
+        let trip_us = u32::try_from(trip.as_micros()).unwrap_or(u32::MAX);
         let groups = self.groups_of(pair.host);
-        let [_, network, _] = groups;
         for number in groups.into_iter().flatten() {
             let Some(group) = self.groups.get_mut(number) else {
                 continue;
             };
-            if Some(number) != network {
-                group.evidence.check(check.pass, false);
-            }
-            if group.answered(epoch.number, Kind::Check, Some(trip)) {
+            group.evidence.check(check.pass, false);
+            if group.answered(epoch.number, Kind::Check, Some((trip_us, shortest))) {
                 self.judgements
                     .push(std::cmp::Reverse((Moment::START, number)));
             }

@@ -14,7 +14,7 @@ const LOOK_AHEAD: u32 = 4_096;
 /// Hosts whose turn has come and whose path has no room, looked at by one call.
 const TURNS_AHEAD: u32 = 64;
 /// Probes that wait for the pace of one path, while others go on.
-const PATH_WAITING_MAX: usize = 1 << 16;
+const PATH_WAITING_MAX: usize = 1 << 20;
 /// Round trips measured at once.
 const TIMED_MAX: usize = 1_024;
 /// Of a host whose round trip is known, one probe in this many is timed.
@@ -32,6 +32,11 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         }
         let check = self.next_check(now).or_else(|| self.next_spaced_check(now));
         if let Some(pair) = check {
+            if let Some(rate) = self.options.host_rate
+                && let Some(host) = self.hosts.get_mut(index(pair.host))
+            {
+                host.reserve(now, rate);
+            }
             return self.send(now, pair, Kind::Check);
         }
         let again = self.next_again(now).map(|pair| (pair, self.kind()));
@@ -49,17 +54,20 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             return Some(Moment::START);
         }
         let wait = self.wait();
-        let mut moments = vec![
+        let mut moments = [
             self.epochs.oldest().map(|last| last + wait),
             self.check_ends.peek().map(|Reverse((moment, _))| *moment),
             self.judgements.peek().map(|Reverse((moment, _))| *moment),
-            self.pass_ends(),
+            self.pass_ends(now),
+            None,
         ];
         if !self.draining {
             let closing = (!self.closing.is_empty()).then(|| now + CLOSING_LOOK);
             let sends = [closing, self.silent_check_due(), self.next_send(now)];
             let earliest = sends.into_iter().flatten().min();
-            moments.push(earliest.map(|moment| moment.max(self.speed.next())));
+            if let Some(last) = moments.last_mut() {
+                *last = earliest.map(|moment| moment.max(self.speed.next()));
+            }
         }
         let moments = moments.into_iter().flatten();
         moments
@@ -74,19 +82,23 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             return Some(now);
         }
         let turn = self.waiting.next_turn();
-        let has_more = !self.passes.is_through() || !self.check_turns.is_empty();
-        let of_path = |way: &super::WayState| {
+        let has_more = !self.passes.is_through();
+        let of_path = |(number, way): (u32, &super::WayState)| {
             let group = self.groups.get(way.group)?;
+            // Behind a path with too much that waits nothing further of the pass is looked at.
+            let has_more = has_more && self.full.is_none_or(|full| full == number);
             let wants = has_more || !way.waiting.is_empty();
-            (wants && group.life.silent_since.is_none()).then(|| group.next())
+            let moment = if self.speed.is_fixed() {
+                now
+            } else {
+                group.next()
+            };
+            (wants && group.life.silent_since.is_none()).then_some(moment)
         };
-        let paths = self.ways.iter().filter_map(of_path);
-        let paths = if self.speed.is_fixed() {
-            has_more.then_some(now)
-        } else {
-            paths.min()
-        };
-        turn.into_iter().chain(paths).min()
+        let paths = (0..).zip(&self.ways).filter_map(of_path).min();
+        let first = self.check_turns.front();
+        let checks = first.map(|number| self.check_due(*number, now).unwrap_or(now));
+        turn.into_iter().chain(paths).chain(checks).min()
     }
 
     /// When a silent group is to be checked.
@@ -102,9 +114,11 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             groups,
             checks,
             silent,
+            hosts,
             ..
         } = self;
-        let may = |pair: Pair| !checks.contains_key(&pair);
+        let spacing = self.options.host_rate;
+        let may = |pair: Pair| !checks.contains_key(&pair) && has_room(hosts, pair, now, spacing);
         for number in silent.iter() {
             let Some(group) = groups.get_mut(*number) else {
                 continue;
@@ -136,19 +150,25 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
     /// sent together with a probe shows what becomes of two at once, not of one.
     fn next_spaced_check(&mut self, now: Moment) -> Option<Pair> {
         while let Some(number) = self.check_turns.front().copied() {
-            let path = match self.members.get(number)? {
-                Member::Path(path) | Member::Network(path) => *path,
-                Member::Host(host) => self.hosts.get(index(*host))?.path,
-            };
-            let way = self.ways.get(index(path))?.group;
-            let blocked = self.groups.get(way).is_some_and(|path| path.next() > now);
-            if blocked && !self.speed.is_fixed() {
+            let due = self.check_due(number, now);
+            if due.is_some_and(|due| due > now) {
                 return None;
             }
             self.check_turns.pop_front();
+            if due.is_none() {
+                // Silent groups are checked on their own.
+                continue;
+            }
             let epoch = self.epochs.number_at(now, self.passes.number());
-            let Self { groups, checks, .. } = self;
-            let may = |pair: Pair| !checks.contains_key(&pair);
+            let spacing = self.options.host_rate;
+            let Self {
+                groups,
+                checks,
+                hosts,
+                ..
+            } = self;
+            let may =
+                |pair: Pair| !checks.contains_key(&pair) && has_room(hosts, pair, now, spacing);
             let group = groups.get_mut(number);
             let pair = group.and_then(|group| group.next_check(now, epoch, may));
             if pair.is_some() {
@@ -156,6 +176,21 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             }
         }
         None
+    }
+
+    /// When the path of a group has room for a check; `None`: it is silent.
+    fn check_due(&self, number: usize, now: Moment) -> Option<Moment> {
+        let path = match self.members.get(number)? {
+            Member::Path(path) | Member::Network(path) => *path,
+            Member::Host(host) => self.hosts.get(index(*host))?.path,
+        };
+        let path = self.groups.get(self.ways.get(index(path))?.group)?;
+        let due = if self.speed.is_fixed() {
+            now
+        } else {
+            path.next()
+        };
+        path.life.silent_since.is_none().then_some(due)
     }
 
     /// A probe that did not leave.
@@ -240,6 +275,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
 
     /// The next probe of the pass under way. Ports that are not to be asked yet are set aside.
     fn next_of_pass(&mut self, now: Moment) -> Option<Pair> {
+        self.full = None;
         let only = self.ways.len() == 1;
         if only && self.path_blocked(0, now).is_some() && !self.is_down(0) {
             return None;
@@ -255,6 +291,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             let path = self.hosts.get(index(host)).map_or(0, |host| host.path);
             if is_blocked && (only || self.path_waiting(path) >= PATH_WAITING_MAX) {
                 self.passes.put_back();
+                self.full = Some(path);
                 return None;
             }
             if !self.wants(pair) || self.tells_nothing(pair) {
@@ -421,6 +458,9 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             if !self.speed.is_fixed() && Some(number) == path {
                 group.reserve(now);
             }
+            if kind == Kind::Check {
+                group.was_checked(now, pair, epoch);
+            }
             if let Some(moment) = group.sent(now, epoch, kind, share) {
                 self.judgements.push(Reverse((moment, number)));
             }
@@ -434,4 +474,11 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             }
         }
     }
+}
+
+/// Whether a check of `pair` may go before what has a place in the time of its host, where the
+/// user spaces its probes: one may, which the next but one makes up for.
+fn has_room(hosts: &[Host], pair: Pair, now: Moment, host_rate: Option<f64>) -> bool {
+    let host = hosts.get(index(pair.host));
+    host_rate.is_none_or(|rate| host.is_some_and(|host| host.has_room(now, rate)))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 pub(crate) struct RoundTrip {
     smoothed_us: u32,
     variation_us: u32,
+    shortest: u32,
 }
 
 /// Silence is believed after this, two round trips and four variations.
@@ -22,10 +23,16 @@ impl RoundTrip {
     pub(crate) const UNKNOWN: Self = Self {
         smoothed_us: 0,
         variation_us: 0,
+        shortest: 0,
     };
 
     pub(crate) const fn is_known(self) -> bool {
         self.smoothed_us > 0
+    }
+
+    /// The shortest that was measured, in microseconds.
+    pub(crate) const fn shortest_us(self) -> u32 {
+        self.shortest
     }
 
     /// Takes a measured round trip in.
@@ -35,8 +42,10 @@ impl RoundTrip {
             .max(1);
         if self.smoothed_us == 0 {
             (self.smoothed_us, self.variation_us) = (us, us / 2);
+            self.shortest = us;
             return;
         }
+        self.shortest = self.shortest.min(us);
         let apart = self.smoothed_us.abs_diff(us);
         self.variation_us = self.variation_us - self.variation_us / 4 + apart / 4;
         self.smoothed_us = (self.smoothed_us - self.smoothed_us / 8 + us / 8).max(1);

@@ -2,6 +2,10 @@
 
 mod many_hosts;
 mod one_host;
+mod paces;
+mod promises;
+mod silences;
+mod watch;
 
 use super::*;
 use portolan_model::{State, Unreachable};

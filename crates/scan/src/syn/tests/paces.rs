@@ -1,0 +1,102 @@
+//! What must not slow a scan down, in networks that lose, delay and refuse in odd ways.
+
+use super::watch::*;
+use super::*;
+
+/// 3 of 10 probes do not leave: of those no answer is expected.
+#[test]
+fn probes_that_did_not_leave_slow_nobody_down() {
+    for (hosts, routed) in [(40, false), (400, true)] {
+        let mut dice = Dice(9);
+        let mut watch = Watch::of(|_, probe, _| vec![(MS, open_or_closed(probe))]);
+        watch.leaves = Box::new(move |_, _| dice.roll() >= 0.3);
+        watch.seconds_max = 20.0;
+        let seen = watch.run(all_on_one_path(hosts, 40_000 / hosts, routed));
+        // All leave: 0.18 s. One host, whose group is no mixture: 1.1 s.
+        assert!(seen.seconds < 5.0, "{hosts} {}", seen.summary());
+    }
+}
+
+/// Half of the ports are rejected by an ICMP error: of the host no answer is expected for them.
+#[test]
+fn icmp_errors_among_answers_slow_nobody_down() {
+    for (hosts, ports, routed) in [(40, 500, false), (400, 50, true)] {
+        let mut watch = Watch::of(|_, probe, _| {
+            if probe.endpoint.port.is_multiple_of(2) {
+                vec![(MS, error(*probe, 13, probe.sequence))]
+            } else {
+                vec![(MS, refuse(probe))]
+            }
+        });
+        watch.seconds_max = 20.0;
+        let seen = watch.run(all_on_one_path(hosts, ports, routed));
+        assert!(seen.seconds < 5.0, "{hosts} {}", seen.summary());
+    }
+}
+
+/// The same at one host: a probe that a router answered was sent, and used the pace.
+#[test]
+fn icmp_errors_of_one_host_let_the_pace_grow() {
+    let seen = Watch::of(|_, probe, _| {
+        if probe.endpoint.port.is_multiple_of(2) {
+            vec![(MS, error(*probe, 13, probe.sequence))]
+        } else {
+            vec![(MS, refuse(probe))]
+        }
+    })
+    .run(grid(1, 40_000, options()));
+    assert!(seen.seconds < 2.0, "{}", seen.summary());
+}
+
+/// Nothing is lost and nothing queues: half of the hosts are 1 ms away, half 60 ms. The mean
+/// of such a mixture is no queue that fills.
+#[test]
+fn near_and_far_hosts_of_one_path_do_not_slow_each_other_down() {
+    for (hosts, ports) in [(40, 300), (400, 50)] {
+        let mut watch = Watch::of(move |_, probe, _| {
+            let trip = MS * if probe.host % 2 == 0 { 1 } else { 60 };
+            only_open(probe)
+                .into_iter()
+                .map(|(_, packet)| (trip, packet))
+                .collect()
+        });
+        watch.seconds_max = 60.0;
+        let seen = watch.run(all_on_one_path(hosts, ports, true));
+        // Both 100 ms away: 3 to 5 s.
+        assert!(seen.seconds < 10.0, "{hosts} {}", seen.summary());
+    }
+}
+
+/// The same at one host with a round trip between 1 and 200 ms (a radio that sleeps).
+#[test]
+fn round_trips_that_vary_are_no_queue() {
+    let mut dice = Dice(3);
+    let mut watch = Watch::of(move |_, probe, _| {
+        let trip = Duration::from_secs_f64(0.001 + dice.roll() * 0.2);
+        only_open(probe)
+            .into_iter()
+            .map(|(_, packet)| (trip, packet))
+            .collect()
+    });
+    watch.seconds_max = 60.0;
+    let seen = watch.run(grid(1, 10_000, options()));
+    assert!(seen.seconds < 20.0, "{}", seen.summary());
+}
+
+/// A host that answers one packet each nine seconds is given up: the window would wait for hours.
+#[test]
+fn a_host_that_answers_now_and_then_does_not_hold_up_the_scan() {
+    let mut last = None::<Moment>;
+    let mut watch = Watch::of(move |now, probe, _| {
+        let answers = now.elapsed() < MS * 60 || last.is_none_or(|it| now.since(it) > MS * 9_000);
+        if answers {
+            last = Some(now);
+            vec![(MS, refuse(probe))]
+        } else {
+            vec![]
+        }
+    });
+    watch.seconds_max = 1_800.0;
+    let seen = watch.run(grid(1, 10_000, options()));
+    assert!(seen.ended, "{}", seen.summary());
+}
