@@ -17,7 +17,7 @@ const MISTAKEN_MAX: f64 = 0.005;
 /// Probes to a silent port of a host that answers, at least.
 const PASSES_MIN: u8 = 2;
 /// The same of a host that never answered, and at most.
-const PASSES_UNSEEN: (u8, u8) = (3, 5);
+const PASSES_UNSEEN: (u8, u8) = (3, 8);
 /// It counts as absent or silent when it would have stayed silent by loss with this chance.
 const UNSEEN_MAX: f64 = 1e-4;
 /// Checks before the end of a pass where a single open port is all that is known to answer.
@@ -58,7 +58,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             if !self.passes.is_closing() {
                 self.passes.close();
                 self.ask_closing_checks();
-            } else if self.closing.is_empty() {
+            } else if self.closing.is_empty() && !self.ask_doubtful() {
                 self.end_pass();
             }
         }
@@ -250,16 +250,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         if self.options.patience.retries.is_some() {
             return;
         }
-        let wants = |host: &Host| host.passes > number && host.silent() > 0 && host.down.is_none();
-        let mut units = vec![false; self.groups.len()];
-        for at in 0..u32::try_from(self.hosts.len()).unwrap_or(u32::MAX) {
-            if self.hosts.get(index(at)).is_some_and(wants)
-                && let Some(unit) = self.unit_of(at)
-                && let Some(unit) = units.get_mut(unit)
-            {
-                *unit = true;
-            }
-        }
+        let units = self.units_with_silence();
         for (number_of_group, group) in self.groups.iter().enumerate() {
             let wanted = units.get(number_of_group).copied().unwrap_or(false);
             if !wanted || !group.has_known() || (number == 0 && group.evidence.shows(0)) {
@@ -274,6 +265,37 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
                 self.closing.push_back(number_of_group);
             }
         }
+    }
+
+    /// Groups with silent ports in the pass under way whose silence is judged by their own counts.
+    fn units_with_silence(&self) -> Vec<bool> {
+        let number = self.passes.number();
+        let wants = |host: &Host| host.passes > number && host.silent() > 0 && host.down.is_none();
+        let mut units = vec![false; self.groups.len()];
+        for at in 0..u32::try_from(self.hosts.len()).unwrap_or(u32::MAX) {
+            if self.hosts.get(index(at)).is_some_and(wants)
+                && let Some(unit) = self.unit_of(at)
+                && let Some(unit) = units.get_mut(unit)
+            {
+                *unit = true;
+            }
+        }
+        units
+    }
+
+    /// The last checks of a group were lost: before its silence is believed, one is answered, or
+    /// enough are lost to show that it does not answer any more. Answers whether any is asked.
+    fn ask_doubtful(&mut self) -> bool {
+        if self.options.patience.retries.is_some() {
+            return false;
+        }
+        let units = self.units_with_silence();
+        for (number, group) in self.groups.iter().enumerate() {
+            if units.get(number) == Some(&true) && group.is_doubtful() {
+                self.closing.push_back(number);
+            }
+        }
+        !self.closing.is_empty()
     }
 
     /// A pass is over: is there to be another, and for which hosts?
@@ -331,7 +353,12 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         let evidence = &evidence.evidence;
         if host.answered == 0 {
             let (least, most) = PASSES_UNSEEN;
-            return done < least || (done < most && silence > UNSEEN_MAX);
+            // Among hosts of which nothing is known there may be as many open ports as elsewhere.
+            let way = self.ways.get(index(host.path));
+            let way = way.and_then(|way| self.groups.get(way.group));
+            let open = way.map_or(0, |way| way.evidence.open);
+            let missed = missing(open, silence) > MISSED_MAX;
+            return done < least || (done < most && (missed || silence > UNSEEN_MAX));
         }
         let share = 1.0 / f64::from(units);
         let closed = evidence.answered.saturating_sub(evidence.open);

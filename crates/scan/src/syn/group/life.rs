@@ -35,6 +35,8 @@ const SILENT_IN_TOTAL: Duration = Duration::from_secs(30);
 const CHECK_SILENT_EVERY: Duration = Duration::from_millis(50);
 /// Lost checks in a row after which a group counts as silent, in no less than this time.
 const SILENT_CHECKS: u32 = 8;
+/// No more lost checks leave a doubt.
+const DOUBTFUL_MAX: u32 = 32;
 const SILENT_AFTER: Duration = Duration::from_millis(300);
 
 impl Group {
@@ -89,6 +91,17 @@ impl Group {
     /// more connections: its silence says nothing of the others.
     pub(crate) fn has_lone_port(&self) -> bool {
         matches!(self.known.as_slice(), [known] if known.is_open)
+    }
+
+    /// Whether it is still open if the group has become silent: its last checks were lost, and not
+    /// enough of them.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        let can_tell = self.is_one_host || self.knows_several_hosts();
+        (1..DOUBTFUL_MAX).contains(&self.life.lost)
+            && self.life.silent_since.is_none()
+            && !self.life.is_gone
+            && !self.has_lone_port()
+            && can_tell
     }
 
     /// Whether nothing that answers is left to show what gets lost.

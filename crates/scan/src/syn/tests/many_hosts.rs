@@ -209,3 +209,17 @@ fn a_rate_is_kept_as_given_for_all_and_for_each_host() {
     let seconds = drive(small(by_host), &mut Network::of(answering)).seconds;
     assert!((4.9..5.3).contains(&seconds), "{seconds}");
 }
+
+#[test]
+fn a_host_that_goes_away_late_is_not_called_filtered() {
+    for after in (1_200..1_990).step_by(50) {
+        let count = std::cell::Cell::new(0);
+        let mut network = Network::of(fate_of(false));
+        network.is_cut = Box::new(move |host, _| {
+            count.set(count.get() + u32::from(host == 3));
+            host == 3 && count.get() > after
+        });
+        let outcome = drive(engine(8, 2_000, options()), &mut network);
+        assert_eq!(outcome.ports(3, State::Filtered).len(), 0, "{after}");
+    }
+}
