@@ -3,7 +3,7 @@
 //! A probe leaves no note of itself. What comes back names its port, acknowledges a number that
 //! only this scan can have sent, and by the source port tells when the probe was sent. The ports
 //! of a window are sent in passes: the first asks each, every further one what is still silent,
-//! from other source ports, until what is expected to be missed is less than [`MISSED_MAX`].
+//! from other source ports, until what is expected to be missed is less than a part of a port.
 //!
 //! What is not here: frames and sockets (`portolan-wire`, `portolan-net`), and the order.
 
