@@ -26,10 +26,6 @@ pub(crate) struct Cohort {
     pub(crate) expected: f32,
     pub(crate) checks: u32,
     pub(crate) checks_answered: u32,
-    /// Sum of the round trips of its checks.
-    pub(crate) trips_us: u64,
-    /// The same of the shortest round trips of the hosts that were checked.
-    pub(crate) shortest_us: u64,
 }
 
 impl Cohort {
@@ -45,8 +41,6 @@ impl Cohort {
             expected: 0.0,
             checks: 0,
             checks_answered: 0,
-            trips_us: 0,
-            shortest_us: 0,
         }
     }
 

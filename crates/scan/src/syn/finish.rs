@@ -1,7 +1,7 @@
 //! The ends of cohorts, checks and passes, and what silence comes to.
 
 use super::evidence::{CHECKS_MIN, Evidence, missing};
-use super::group::Group;
+use super::group::{Around, Group};
 use super::host::Host;
 use super::ledger::Pair;
 use super::{Member, SynEngine, index};
@@ -151,19 +151,18 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         }
     }
 
-    /// What is answered of late on the whole way that a group is a part of, as a part of what is
-    /// usual.
-    fn around(&self, number: usize) -> f32 {
-        let recent = |number: Option<usize>| {
+    /// What is lost and late on the whole way that a group is a part of.
+    pub(super) fn around(&self, number: usize) -> Around {
+        let of = |number: Option<usize>| {
             let group = number.and_then(|at| self.groups.get(at));
-            group.map_or(1.0, Group::recent)
+            group.map_or(Around::NOTHING, Group::around)
         };
         match self.members.get(number) {
-            None | Some(Member::Path(_)) => 1.0,
-            Some(Member::Network(path)) => recent(self.ways.get(index(*path)).map(|way| way.group)),
+            None | Some(Member::Path(_)) => Around::NOTHING,
+            Some(Member::Network(path)) => of(self.ways.get(index(*path)).map(|way| way.group)),
             Some(Member::Host(host)) => {
                 let [_, network, path] = self.groups_of(*host);
-                recent(network).min(recent(path))
+                of(network).or_worse(of(path))
             }
         }
     }

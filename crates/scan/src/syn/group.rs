@@ -7,6 +7,7 @@
 //! there, and once ports are asked again, ports that are known to answer are checked now and then.
 
 mod life;
+mod queue;
 
 use super::cohort::{Cohort, Kind, as_f32};
 use super::evidence::Evidence;
@@ -15,6 +16,7 @@ use super::trip::RoundTrip;
 use crate::usual::{Change, Sample, Usual};
 use life::Life;
 use portolan_model::Moment;
+use queue::{Queue, Shows};
 use std::time::Duration;
 
 /// One group.
@@ -43,9 +45,7 @@ pub(crate) struct Group {
     falls: u8,
     /// What a mixture answers of what its parts usually do, where slowing down does not help.
     level: f32,
-    /// How much later than the shortest of their hosts the checks of a cohort are answered, in
-    /// microseconds, where that was least.
-    late_us: Option<u64>,
+    queue: Queue,
     /// Answers to the last cohorts, as a part of what is usual.
     recent: f32,
     is_one_host: bool,
@@ -81,6 +81,30 @@ enum Growth {
     Doubling,
     /// The limit is near.
     Small,
+}
+
+/// What is known of the whole way that a group is a part of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    /// Answers to the last cohorts, as a part of what is usual: 1 where nothing is lost.
+    pub(crate) answered: f32,
+    /// How much later than usual answers come, in microseconds.
+    pub(crate) late_us: f32,
+}
+
+impl Around {
+    pub(crate) const NOTHING: Self = Self {
+        answered: 1.0,
+        late_us: 0.0,
+    };
+
+    /// The worse of two.
+    pub(crate) const fn or_worse(self, other: Self) -> Self {
+        Self {
+            answered: self.answered.min(other.answered),
+            late_us: self.late_us.max(other.late_us),
+        }
+    }
 }
 
 /// A port that answers.
@@ -153,11 +177,11 @@ const CHECKS_A_SECOND: f32 = 1_024.0;
 const SILENT_EXPECTED: f32 = 24.0;
 /// Of checks, before any was made: nearly all are answered.
 const CHECKS_ASSUMED: Usual = Usual::assumed(16.0, 0.98);
-/// Answers that come so much later than the fastest show a queue that fills: four times as long,
-/// and this.
-const QUEUE_US: u64 = 5_000;
-/// Checks whose mean shows how much round trips vary.
-const TRIPS_MIN: u32 = 4;
+/// Of what passes while a queue fills, this lets it run empty.
+const QUEUE_DRAIN: f32 = 0.9;
+/// Where less than this part of the pace was used, it is not what fills a queue.
+const DRAIN_USED: f32 = 0.25;
+
 impl Group {
     /// A group that nothing is known of. It is to remember no more than `known_max` ports that
     /// answer.
@@ -192,7 +216,7 @@ impl Group {
             from_epoch: 0,
             falls: 0,
             level: 1.0,
-            late_us: None,
+            queue: Queue::UNKNOWN,
         }
     }
 
@@ -242,6 +266,7 @@ impl Group {
         share: Option<f32>,
     ) -> Option<Moment> {
         self.since_check = self.since_check.saturating_add(1);
+        self.queue.sent();
         let is_silent = self.life.silent_since.is_some();
         if epoch < self.from_epoch || self.pace.rate.is_none() || is_silent {
             return None;
@@ -284,21 +309,15 @@ impl Group {
         }
     }
 
-    /// A probe of epoch `epoch` was answered, a check after a round trip and the shortest that its
-    /// host has shown, in microseconds. Answers whether the cohort it
-    /// belongs to can be judged now.
-    pub(crate) fn answered(&mut self, epoch: u64, kind: Kind, trip: Option<(u32, u32)>) -> bool {
+    /// A probe of epoch `epoch` was answered. Answers whether the cohort it belongs to can be judged
+    /// now.
+    pub(crate) fn answered(&mut self, epoch: u64, kind: Kind) -> bool {
         let Some(cohort) = self.cohort_of(epoch) else {
             return false;
         };
         match kind {
             Kind::First => cohort.firsts_answered += 1,
-            Kind::Check => {
-                cohort.checks_answered += 1;
-                let (trip, shortest) = trip.unwrap_or_default();
-                cohort.trips_us = cohort.trips_us.saturating_add(trip.into());
-                cohort.shortest_us = cohort.shortest_us.saturating_add(shortest.into());
-            }
+            Kind::Check => cohort.checks_answered += 1,
             Kind::Repeat => {}
         }
         self.ending.is_some_and(|it| it.is_answered())
@@ -395,10 +414,10 @@ impl Group {
         None
     }
 
-    /// Judges the cohort before the one under way, if it is time. Of what is usually answered the
-    /// part `around` is answered on the whole way: what is lost there is not the group's own.
+    /// Judges the cohort before the one under way, if it is time. What `around` it is lost or late
+    /// on the whole way is not the group's own.
     /// Answers whether the group has become silent.
-    pub(crate) fn judge(&mut self, now: Moment, newest_epoch: u64, around: f32) -> bool {
+    pub(crate) fn judge(&mut self, now: Moment, newest_epoch: u64, around: Around) -> bool {
         let wait = self.trip.wait_for_pace();
         let is_due = |it: &mut Cohort| it.is_answered() || it.last + wait <= now;
         let Some(cohort) = self.ending.take_if(is_due) else {
@@ -421,7 +440,7 @@ impl Group {
             let part = (answered / expected).min(1.0);
             self.recent += (part - self.recent) * RECENT;
         }
-        let expected = expected * around;
+        let expected = expected * around.answered;
         if answered < expected - chance && answered < 0.9 * expected {
             // The fewer answers were expected, the less is known of how much is too fast.
             let part = (answered + chance / 4.0) / expected.max(1.0);
@@ -435,20 +454,48 @@ impl Group {
         // What is lost near the limit of the pace is no part of what is usual.
         let is_near = self.pace.knee > 0.0 && cohort.rate() > KNEE_NEAR * self.pace.knee;
         if !is_near || answered >= expected {
-            self.learn(&cohort, around);
+            self.learn(&cohort, around.answered);
         }
         if answered >= expected - chance / 3.0 {
             self.pace.good = self.pace.good.max(cohort.rate());
         }
-        if around > 1.0 - RECENT_LOSS && answered >= expected - chance / 3.0 {
-            self.grow(&cohort, newest_epoch);
+        let is_late = self.look(now, around) != Shows::Nothing;
+        if !is_late && around.answered > 1.0 - RECENT_LOSS && answered >= expected - chance / 3.0 {
+            self.grow(&cohort);
         }
         false
     }
 
-    /// Answers to the last cohorts, as a part of what is usual: 1 where nothing is lost.
-    pub(crate) const fn recent(&self) -> f32 {
-        self.recent
+    /// What its parts share of it.
+    pub(crate) fn around(&self) -> Around {
+        Around {
+            answered: self.recent,
+            late_us: self.queue.late_us(),
+        }
+    }
+
+    /// A probe was answered after `trip`, by a host whose fastest answer took `shortest_us`. Answers
+    /// whether something fills: then [`Group::drain`] is to be called at once.
+    pub(crate) fn timed(&mut self, trip: Duration, shortest_us: f32) -> bool {
+        self.queue.timed(trip.as_secs_f32() * 1e6, shortest_us)
+    }
+
+    /// A queue that is not that of the whole way fills: what is sent beyond what passes would get
+    /// lost in the end, and with it what others send.
+    pub(crate) fn drain(&mut self, now: Moment, newest_epoch: u64, around: Around) {
+        if let Shows::Filling { passes } = self.look(now, around)
+            && let Some(rate) = self.pace.rate
+            && passes > rate * DRAIN_USED
+        {
+            self.pace.knee = passes.min(rate);
+            self.slow_to(self.pace.knee * QUEUE_DRAIN, newest_epoch);
+            self.queue.drains(now, QUEUE_DRAIN, self.trip.smoothed());
+        }
+    }
+
+    fn look(&mut self, now: Moment, around: Around) -> Shows {
+        let trip_us = self.trip.shortest_us().unwrap_or(0.0);
+        self.queue.look(now, trip_us, around.late_us)
     }
 
     /// What is sent next has nothing to do with what was sent before.
@@ -605,23 +652,9 @@ impl Group {
     }
 
     /// A pace that was not used is not known to be too slow.
-    fn grow(&mut self, cohort: &Cohort, newest_epoch: u64) {
+    fn grow(&mut self, cohort: &Cohort) {
         let Some(rate) = self.pace.rate else { return };
-        let checks = u64::from(cohort.checks_answered);
-        let mean = |sum: u64| sum.checked_div(checks).unwrap_or(0);
-        let (mean_us, host_us) = (mean(cohort.trips_us), mean(cohort.shortest_us));
-        if cohort.checks_answered >= TRIPS_MIN {
-            let late_us = mean_us.saturating_sub(host_us);
-            self.late_us = Some(self.late_us.map_or(late_us, |least| least.min(late_us)));
-        }
-        // Round trips that vary do so at any pace.
-        let shortest_us = host_us
-            + self
-                .late_us
-                .unwrap_or_else(|| mean_us.saturating_sub(host_us));
-        if mean_us > 8 * shortest_us + 4 * QUEUE_US {
-            self.slow_to(cohort.rate().min(rate) * 0.9, newest_epoch);
-        } else if mean_us <= 4 * shortest_us + QUEUE_US && cohort.rate() >= USED * rate {
+        if cohort.rate() >= USED * rate {
             let factor = match self.pace.growth {
                 Growth::Doubling => 2.0,
                 Growth::Small if (rate / self.pace.knee - 1.0).abs() < NEAR => 1.02,

@@ -135,7 +135,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             }
             group.know(pair, is_open, newest);
             group.evidence.answer(epoch.pass, is_open);
-            if group.answered(epoch.number, kind, None) {
+            if group.answered(epoch.number, kind) {
                 self.judgements
                     .push(std::cmp::Reverse((Moment::START, number)));
             }
@@ -153,16 +153,13 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         self.epochs.answered(source_port);
         let trip = now.since(check.sent);
         self.observe(now, pair.host, Some(trip), epoch);
-        let host = self.hosts.get(index(pair.host));
-        let shortest = host.map_or(0, |host| host.trip.shortest_us());
-        let trip_us = u32::try_from(trip.as_micros()).unwrap_or(u32::MAX);
         let groups = self.groups_of(pair.host);
         for number in groups.into_iter().flatten() {
             let Some(group) = self.groups.get_mut(number) else {
                 continue;
             };
             group.evidence.check(check.pass, false);
-            if group.answered(epoch.number, Kind::Check, Some((trip_us, shortest))) {
+            if group.answered(epoch.number, Kind::Check) {
                 self.judgements
                     .push(std::cmp::Reverse((Moment::START, number)));
             }
@@ -188,6 +185,8 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             return;
         };
         let at_least = now.since(epoch.last);
+        // Of a host that was never timed nothing tells how late its answers are.
+        let shortest_us = state.trip.shortest_us().filter(|_| trip.is_some());
         let trip = match trip {
             Some(trip) => trip,
             None if !state.trip.is_known() => now.since(epoch.began),
@@ -200,6 +199,12 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         for number in self.groups_of(host).into_iter().flatten() {
             if let Some(group) = self.groups.get_mut(number) {
                 group.trip.observe(trip);
+                if shortest_us.is_some_and(|shortest| group.timed(trip, shortest)) {
+                    let around = self.around(number);
+                    if let Some(group) = self.groups.get_mut(number) {
+                        group.drain(now, self.epochs.newest(), around);
+                    }
+                }
             }
         }
     }

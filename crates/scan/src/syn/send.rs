@@ -18,7 +18,7 @@ const PATH_WAITING_MAX: usize = 1 << 20;
 /// Round trips measured at once.
 const TIMED_MAX: usize = 1_024;
 /// Of a host whose round trip is known, one probe in this many is timed.
-const TIMED_EVERY: u64 = 64;
+const TIMED_EVERY: u64 = 16;
 /// A host that is silent is looked at again after this time.
 const SILENT_LOOK: Duration = Duration::from_millis(50);
 /// Checks that wait for a port that may be asked again are looked at again after this time.

@@ -30,9 +30,15 @@ impl RoundTrip {
         self.smoothed_us > 0
     }
 
-    /// The shortest that was measured, in microseconds.
-    pub(crate) const fn shortest_us(self) -> u32 {
-        self.shortest
+    /// As long as it takes of late.
+    pub(crate) fn smoothed(self) -> Duration {
+        Duration::from_micros(self.smoothed_us.into())
+    }
+
+    /// The shortest that was measured, in microseconds; `None`: there was none.
+    pub(crate) fn shortest_us(self) -> Option<f32> {
+        self.is_known()
+            .then(|| Duration::from_micros(self.shortest.into()).as_secs_f32() * 1e6)
     }
 
     /// Takes a measured round trip in.

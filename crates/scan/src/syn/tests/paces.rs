@@ -100,3 +100,99 @@ fn a_host_that_answers_now_and_then_does_not_hold_up_the_scan() {
     let seen = watch.run(grid(1, 10_000, options()));
     assert!(seen.ended, "{}", seen.summary());
 }
+
+/// A bottleneck that passes so many packets a second and queues some milliseconds of them, shared
+/// with a ping each five milliseconds.
+struct Bottleneck {
+    each: Duration,
+    queue: Duration,
+    free: Moment,
+    pinged: Moment,
+    pings: u32,
+    pings_lost: u32,
+}
+
+impl Bottleneck {
+    fn of(rate: u32, queue: Duration) -> Self {
+        Self {
+            each: Duration::from_secs(1) / rate,
+            queue,
+            free: Moment::START,
+            pinged: Moment::START,
+            pings: 0,
+            pings_lost: 0,
+        }
+    }
+
+    /// How long a packet takes to pass; `None`: the queue is full.
+    fn pass(&mut self, now: Moment) -> Option<Duration> {
+        let waits = self.free.max(now).since(now);
+        if waits > self.queue {
+            return None;
+        }
+        self.free = now + waits + self.each;
+        Some(waits + self.each)
+    }
+
+    fn ping_until(&mut self, now: Moment) {
+        while self.pinged + MS * 5 < now {
+            self.pinged = self.pinged + MS * 5;
+            self.pings += 1;
+            if self.pass(self.pinged).is_none() {
+                self.pings_lost += 1;
+            }
+        }
+    }
+}
+
+/// Who shares a link with the scan loses next to nothing by it, and the scan little time.
+#[test]
+fn a_queue_that_fills_slows_down_before_it_is_full() {
+    for (rate, queue_ms, trip_ms, loss) in [
+        (43_000, 8, 0.1, 0.0),
+        (43_000, 8, 0.1, 0.01),
+        (43_000, 20, 30.0, 0.0),
+        (5_000, 20, 1.0, 0.0),
+        (150_000, 5, 0.2, 0.0),
+    ] {
+        for only_open_answers in [false, true] {
+            let link =
+                std::rc::Rc::new(std::cell::RefCell::new(Bottleneck::of(rate, MS * queue_ms)));
+            let shared = link.clone();
+            let mut dice = Dice(5);
+            let mut watch = Watch::of(move |now, probe, _| {
+                let mut link = shared.borrow_mut();
+                link.ping_until(now);
+                let Some(passed) = link.pass(now) else {
+                    return vec![];
+                };
+                // What the driver and the kernel add.
+                let noise = 0.000_3 * dice.roll() + trip_ms / 1e3;
+                let trip = passed + Duration::from_secs_f64(noise);
+                if dice.roll() < loss {
+                    return vec![];
+                }
+                if is_open(*probe) || !only_open_answers {
+                    vec![(trip, open_or_closed(probe))]
+                } else {
+                    vec![]
+                }
+            });
+            watch.seconds_max = 120.0;
+            let seen = watch.run(grid(1, 40_000, options()));
+            let link = link.borrow();
+            let probes = u32::try_from(seen.probes).unwrap();
+            let least = f64::from(probes) / f64::from(rate);
+            let lost = f64::from(link.pings_lost) / f64::from(link.pings);
+            let times = seen.seconds / least;
+            let of_few = |few: f64, most: f64| if only_open_answers { few } else { most };
+            assert!(
+                lost < of_few(0.03, 0.01) && times < of_few(2.5, 1.7),
+                "{rate}/s, {queue_ms} ms, {trip_ms} ms, {loss}, {only_open_answers}: {times:.2} \
+                 times as long, {lost:.4} of {} pings; {}",
+                link.pings,
+                seen.summary()
+            );
+        }
+    }
+}
