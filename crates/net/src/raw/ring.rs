@@ -231,7 +231,7 @@ impl Shape {
         let block_bytes = bytes
             .div_ceil(BLOCKS_MIN)
             .next_power_of_two()
-            .clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
+            .clamp(block_bytes_min(), BLOCK_BYTES_MAX);
         Self {
             blocks: bytes.div_ceil(block_bytes).clamp(BLOCKS_MIN, BLOCKS_MAX),
             block_bytes,
@@ -243,7 +243,7 @@ impl Shape {
         if self.blocks > BLOCKS_MIN {
             let blocks = (self.blocks / 2).max(BLOCKS_MIN);
             Some(Self { blocks, ..self })
-        } else if self.block_bytes > BLOCK_BYTES_MIN {
+        } else if self.block_bytes > block_bytes_min() {
             let block_bytes = self.block_bytes / 2;
             Some(Self {
                 block_bytes,
@@ -376,13 +376,17 @@ impl Drop for Mapping {
     }
 }
 
+/// A block is made of whole pages; two of one page each hold some sixty answers.
+fn block_bytes_min() -> usize {
+    rustix::param::page_size().clamp(FRAME_BYTES, BLOCK_BYTES_MAX)
+}
+
 /// `TPACKET_V3`.
 const TPACKET_V3: c_int = 2;
 /// Every protocol.
 const ETH_P_ALL: u16 = 3;
 /// After so long the kernel hands over a block that is not full.
 const RETIRE_MS: u32 = 1;
-const BLOCK_BYTES_MIN: usize = 64 << 10;
 const BLOCK_BYTES_MAX: usize = 1 << 20;
 /// With one block there would be no room while it is read.
 const BLOCKS_MIN: usize = 2;
@@ -418,7 +422,7 @@ mod tests {
         check(1 << 20, 2, 512 << 10);
         check(128 << 10, 2, 64 << 10);
         check(200_000, 2, 128 << 10);
-        check(0, 2, 64 << 10);
+        check(0, 2, block_bytes_min());
         check(usize::MAX / 4, 1 << 10, 1 << 20);
     }
 
@@ -432,6 +436,6 @@ mod tests {
             shape = smaller;
         }
         assert_eq!(sizes.first(), Some(&(8 << 20)));
-        assert_eq!(sizes.last(), Some(&(128 << 10)));
+        assert_eq!(sizes.last(), Some(&(2 * block_bytes_min())));
     }
 }
