@@ -7,6 +7,7 @@
 //! there, and once ports are asked again, ports that are known to answer are checked now and then.
 
 mod life;
+mod pace;
 mod queue;
 
 use super::cohort::{Cohort, Kind, as_f32};
@@ -15,6 +16,7 @@ use super::ledger::Pair;
 use super::trip::RoundTrip;
 use crate::usual::{Change, Sample, Usual};
 use life::Life;
+use pace::{Growth, Pace};
 use portolan_model::Moment;
 use queue::{Queue, Shows};
 use std::time::Duration;
@@ -42,7 +44,11 @@ pub(crate) struct Group {
     ending: Option<Cohort>,
     /// Probes of earlier epochs are not judged: they were sent at another pace.
     from_epoch: u64,
-    falls: u8,
+    /// Falls of late, less what good cohorts have made up for.
+    falls: f32,
+    /// How much the answers vary from cohort to cohort beyond chance, whatever the pace: the mean
+    /// square of the difference, as a part of what is usual. Zero until falls have shown it.
+    spread: f32,
     /// What a mixture answers of what its parts usually do, where slowing down does not help.
     level: f32,
     queue: Queue,
@@ -52,35 +58,6 @@ pub(crate) struct Group {
     /// Whether parts of it are slowed down on their own, which changes the mixture of its probes:
     /// what is expected of each is then what its part usually answers.
     is_mixed: bool,
-}
-
-/// How fast probes to the group are sent.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    /// The first probe of all.
-    first: Option<Moment>,
-    /// Probes a second, once something was answered.
-    rate: Option<f32>,
-    growth: Growth,
-    /// The scheduled moment of the next probe.
-    next: Moment,
-    /// The rate and its growth before the falls of late.
-    before: (f32, Growth),
-    /// The part that was answered at the last fall.
-    part: f32,
-    /// What the group stood when it was last too fast.
-    knee: f32,
-    /// A pace that was fully answered, less what falls have made of it since.
-    good: f32,
-}
-
-/// How the pace grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Growth {
-    /// Nothing was ever too fast.
-    Doubling,
-    /// The limit is near.
-    Small,
 }
 
 /// What is known of the whole way that a group is a part of.
@@ -117,18 +94,8 @@ struct Known {
     epoch: u64,
 }
 
-/// Probes a second at the start …
-const SILENT_START: f64 = 4_000.0;
-/// … doubled in this time while nothing was answered …
-const SILENT_DOUBLING_S: f64 = 0.1;
-/// … up to this.
-const SILENT_MAX: f64 = 200_000.0;
 /// Probes a second to a group that has just answered for the first time.
 const RATE_START: f32 = 4_000.0;
-/// No group is slowed down below this.
-const RATE_MIN: f32 = 50.0;
-/// More is not asked for.
-const RATE_MAX: f32 = 16_000_000.0;
 /// Fewest probes that are judged together.
 const COHORT_MIN: u32 = 64;
 /// A cohort covers this part of a second.
@@ -139,30 +106,19 @@ const COHORT_DOUBLING_S: f32 = 0.01;
 const COHORT_MAX: f32 = 16_384.0;
 /// Answers that have to be expected of a cohort before it is judged.
 const EXPECTED_MIN: f32 = 8.0;
-/// Probes that a pace must have been used for, as a part of what it allows, to be raised.
-const USED: f32 = 0.6;
-/// Falls in a row after which it is not the pace that loses answers.
-const FALLS_MAX: u8 = 3;
+/// Each cohort without a fall makes up for so much of one.
+const FALL_FORGIVEN: f32 = 0.25;
+/// How much answers then vary, before more is known of it; how much the newest cohort tells of it;
+/// and what counts as nothing.
+const SPREAD: f32 = 0.1;
+const SPREAD_NEWEST: f32 = 0.1;
+const SPREAD_MIN: f32 = 0.001;
 /// Near to what it last stood the group may lose answers for the pace.
 const KNEE_NEAR: f32 = 0.85;
-/// This near to what the group last stood the pace grows carefully.
-const NEAR: f32 = 0.1;
 /// How much the newest cohort counts among the last.
 const RECENT: f32 = 0.4;
 /// While more is lost on the whole way, its parts are not given a faster pace.
 const RECENT_LOSS: f32 = 0.15;
-/// No fall slows down to less than this part.
-const FALL_MOST: f32 = 0.2;
-/// No fall slows down to less than this part of a pace that was good, …
-const GOOD_PART: f32 = 0.25;
-/// … of which each fall leaves this.
-const GOOD_KEPT: f32 = 0.9;
-/// A mixture that answers less is not known any more.
-const LEVEL_MIN: f32 = 0.05;
-/// Slowing down has changed something when so much more is answered than before.
-const GAIN: f32 = 1.3;
-/// How far behind schedule probes may be made up for.
-const CATCH_UP: Duration = Duration::from_millis(5);
 /// Time between two checks of the same open port: each of them is half a connection.
 const CHECK_OPEN_EVERY: Duration = Duration::from_millis(25);
 /// The same of the only port that is known to answer, and once checks of it were lost: it may take
@@ -177,10 +133,6 @@ const CHECKS_A_SECOND: f32 = 1_024.0;
 const SILENT_EXPECTED: f32 = 24.0;
 /// Of checks, before any was made: nearly all are answered.
 const CHECKS_ASSUMED: Usual = Usual::assumed(16.0, 0.98);
-/// Of what passes while a queue fills, this lets it run empty.
-const QUEUE_DRAIN: f32 = 0.9;
-/// Where less than this part of the pace was used, it is not what fills a queue.
-const DRAIN_USED: f32 = 0.25;
 
 impl Group {
     /// A group that nothing is known of. It is to remember no more than `known_max` ports that
@@ -199,22 +151,14 @@ impl Group {
             since_check: 0,
             check_is_next: false,
             jitter: 1,
-            pace: Pace {
-                first: None,
-                rate: None,
-                growth: Growth::Doubling,
-                next: Moment::START,
-                before: (0.0, Growth::Doubling),
-                part: 0.0,
-                knee: 0.0,
-                good: 0.0,
-            },
+            pace: Pace::UNKNOWN,
             firsts: Usual::UNKNOWN,
             checks: CHECKS_ASSUMED,
             open: Cohort::new(),
             ending: None,
             from_epoch: 0,
-            falls: 0,
+            falls: 0.0,
+            spread: 0.0,
             level: 1.0,
             queue: Queue::UNKNOWN,
         }
@@ -223,32 +167,6 @@ impl Group {
     /// Parts of the group have paces of their own.
     pub(crate) const fn mix(&mut self) {
         self.is_mixed = true;
-    }
-
-    /// When the next probe to the group may be sent; earlier than now: at once. Nothing may be sent
-    /// while it is silent.
-    pub(crate) fn next(&self) -> Moment {
-        if self.life.silent_since.is_some() {
-            Moment::NEVER
-        } else {
-            self.pace.next
-        }
-    }
-
-    /// Takes the next place in the schedule, and tells when it is.
-    pub(crate) fn reserve(&mut self, now: Moment) -> Moment {
-        let earliest = Moment::after_start(now.elapsed().saturating_sub(CATCH_UP));
-        let turn = self.pace.next.max(earliest);
-        let first = *self.pace.first.get_or_insert(now);
-        let rate = self.pace.rate.map_or_else(
-            || {
-                let doublings = now.since(first).as_secs_f64() / SILENT_DOUBLING_S;
-                (SILENT_START * doublings.exp2()).min(SILENT_MAX)
-            },
-            f64::from,
-        );
-        self.pace.next = turn + Duration::from_secs_f64(1.0 / rate);
-        turn
     }
 
     /// The share of first probes that is usually answered; `None`: it is not known.
@@ -441,13 +359,21 @@ impl Group {
             self.recent += (part - self.recent) * RECENT;
         }
         let expected = expected * around.answered;
+        let chance = (chance.powi(2) + 4.0 * self.spread * expected.powi(2)).sqrt();
+        if self.spread > 0.0 && expected >= EXPECTED_MIN {
+            let difference = answered / expected - 1.0;
+            self.spread += (difference.powi(2) - self.spread) * SPREAD_NEWEST;
+            if self.spread < SPREAD_MIN {
+                self.spread = 0.0;
+            }
+        }
         if answered < expected - chance && answered < 0.9 * expected {
             // The fewer answers were expected, the less is known of how much is too fast.
             let part = (answered + chance / 4.0) / expected.max(1.0);
             self.fall(&cohort, part.min(1.0), newest_epoch);
             return false;
         }
-        self.falls = 0;
+        self.falls = (self.falls - FALL_FORGIVEN).max(0.0);
         if answered > expected + chance {
             self.level = 1.0;
         }
@@ -480,24 +406,6 @@ impl Group {
         self.queue.timed(trip.as_secs_f32() * 1e6, shortest_us)
     }
 
-    /// A queue that is not that of the whole way fills: what is sent beyond what passes would get
-    /// lost in the end, and with it what others send.
-    pub(crate) fn drain(&mut self, now: Moment, newest_epoch: u64, around: Around) {
-        if let Shows::Filling { passes } = self.look(now, around)
-            && let Some(rate) = self.pace.rate
-            && passes > rate * DRAIN_USED
-        {
-            self.pace.knee = passes.min(rate);
-            self.slow_to(self.pace.knee * QUEUE_DRAIN, newest_epoch);
-            self.queue.drains(now, QUEUE_DRAIN, self.trip.smoothed());
-        }
-    }
-
-    fn look(&mut self, now: Moment, around: Around) -> Shows {
-        let trip_us = self.trip.shortest_us().unwrap_or(0.0);
-        self.queue.look(now, trip_us, around.late_us)
-    }
-
     /// What is sent next has nothing to do with what was sent before.
     pub(crate) fn begin(&mut self, newest_epoch: u64) {
         self.ending = None;
@@ -505,25 +413,13 @@ impl Group {
         self.from_epoch = newest_epoch.saturating_add(1);
     }
 
-    /// This machine could not take in the answers to what was sent last: half of the pace is
-    /// enough.
-    pub(crate) fn slow_for_receiver(&mut self, newest_epoch: u64) {
-        let used = if self.open.sent >= COHORT_MIN {
-            self.open.rate()
-        } else {
-            RATE_START
-        };
-        let rate = self
-            .pace
-            .rate
-            .unwrap_or(RATE_START)
-            .min(used.max(RATE_START));
-        self.slow_to(rate / 2.0, newest_epoch);
-    }
-
     /// A check of the group is under way or soon will be.
     pub(crate) const fn check_asked(&mut self) {
         self.since_check = 0;
+        self.stir();
+    }
+
+    const fn stir(&mut self) {
         // Xorshift: never zero, and no two in a row alike.
         self.jitter ^= self.jitter << 13;
         self.jitter ^= self.jitter >> 17;
@@ -595,45 +491,6 @@ impl Group {
         Some(&mut self.open).filter(|it| it.covers(epoch))
     }
 
-    /// What was answered, as a part of what is usually answered, is the part of the pace that the
-    /// group can stand. A little less lets what is usual be seen again. When slowing down several
-    /// times changed nothing, the loss has another cause, and counts as usual from then on.
-    fn fall(&mut self, cohort: &Cohort, part: f32, newest_epoch: u64) {
-        let allowed = self.pace.rate.unwrap_or(RATE_START);
-        if self.falls == 0 {
-            self.pace.before = (cohort.rate(), self.pace.growth);
-            self.falls = 1;
-        } else if part < self.pace.part * GAIN {
-            self.falls += 1;
-        }
-        self.pace.part = part;
-        if self.falls > FALLS_MAX {
-            self.falls = 0;
-            self.firsts = Usual::UNKNOWN;
-            self.checks = Usual::UNKNOWN;
-            self.learn(cohort, 1.0);
-            self.level = (self.level * part).max(LEVEL_MIN);
-            self.pace.knee = 0.0;
-            let rate = self.pace.before.0.max(self.pace.good) / 2.0;
-            self.slow_to(rate.max(cohort.rate()), newest_epoch);
-            return;
-        }
-        let rate = cohort.rate().min(allowed);
-        self.pace.knee = rate * part;
-        // A pace that was good is hardly the reason.
-        let floor = self.pace.good * GOOD_PART;
-        self.pace.good *= GOOD_KEPT;
-        // It may be that nothing is answered for a while, which has nothing to do with the pace.
-        let slower = rate * (part * 0.9).max(FALL_MOST);
-        self.slow_to(slower.max(floor.min(rate)), newest_epoch);
-    }
-
-    fn slow_to(&mut self, rate: f32, newest_epoch: u64) {
-        self.pace.rate = Some(rate.clamp(RATE_MIN, RATE_MAX));
-        self.pace.growth = Growth::Small;
-        self.begin(newest_epoch);
-    }
-
     /// What is lost on the whole way is no part of what the group usually answers.
     fn learn(&mut self, cohort: &Cohort, around: f32) {
         let restored = |answered: u32, asked: f32| (as_f32(answered) / around.max(0.1)).min(asked);
@@ -649,19 +506,6 @@ impl Group {
             asked: cohort.checks(),
             answered: restored(cohort.checks_answered, cohort.checks()),
         });
-    }
-
-    /// A pace that was not used is not known to be too slow.
-    fn grow(&mut self, cohort: &Cohort) {
-        let Some(rate) = self.pace.rate else { return };
-        if cohort.rate() >= USED * rate {
-            let factor = match self.pace.growth {
-                Growth::Doubling => 2.0,
-                Growth::Small if (rate / self.pace.knee - 1.0).abs() < NEAR => 1.02,
-                Growth::Small => 1.08,
-            };
-            self.pace.rate = Some((rate * factor).min(RATE_MAX));
-        }
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Passes {
     /// Whether all of the pass under way was sent, and what shows its losses was asked for.
     closing: bool,
     cursor: u32,
+    /// In what order.
+    stride: Stride,
     /// What the pass under way goes over; `None`: every position.
     list: Option<Vec<u32>>,
     /// What it asked, as long as that is short.
@@ -32,6 +34,7 @@ impl Passes {
             number: 0,
             closing: false,
             cursor: 0,
+            stride: Stride::new(0, positions),
             list: None,
             // All are asked in the first.
             asked: None,
@@ -102,6 +105,7 @@ impl Passes {
         self.cursor = 0;
         self.list = self.asked.take();
         self.asked = Some(Vec::new());
+        self.stride = Stride::new(self.number, self.length());
     }
 
     /// There is no further pass, and some positions are silent.
@@ -131,10 +135,110 @@ impl Passes {
         Some(position)
     }
 
+    /// Positions that the pass under way goes over.
+    fn length(&self) -> u32 {
+        let list = self.list.as_ref();
+        list.map_or(self.positions, |list| {
+            u32::try_from(list.len()).unwrap_or(u32::MAX)
+        })
+    }
+
     fn at(&self, cursor: u32) -> Option<u32> {
+        let place = self.stride.place(cursor)?;
         match &self.list {
-            Some(list) => list.get(usize::try_from(cursor).ok()?).copied(),
-            None => (cursor < self.positions).then_some(cursor),
+            Some(list) => list.get(usize::try_from(place).ok()?).copied(),
+            None => Some(place),
         }
+    }
+}
+
+/// An order of the numbers below `length`, another one in each pass: what is lost in step with the
+/// time, or with the probes before it, does not meet the same ports again.
+#[derive(Clone, Copy, Debug)]
+struct Stride {
+    step: u64,
+    start: u64,
+    length: u64,
+}
+
+impl Stride {
+    /// The first pass keeps the order as it is.
+    fn new(pass: u8, length: u32) -> Self {
+        let length = u64::from(length);
+        if pass == 0 || length < 3 {
+            return Self {
+                step: 1,
+                start: 0,
+                length,
+            };
+        }
+        // Multiples of the golden ratio lie far from each other and from every short period.
+        let part = |times: u64| times.wrapping_mul(GOLDEN) >> 32;
+        let scaled = |part: u64| (part * length) >> 32;
+        let wanted = scaled(part(u64::from(pass))).max(1);
+        let coprime = (wanted..wanted + length).find(|step| gcd(*step, length) == 1);
+        Self {
+            step: coprime.unwrap_or(1) % length,
+            start: scaled(part(u64::from(pass) * 7)),
+            length,
+        }
+    }
+
+    /// The number at `cursor`.
+    fn place(self, cursor: u32) -> Option<u32> {
+        let cursor = u64::from(cursor);
+        if cursor >= self.length {
+            return None;
+        }
+        if self.step == 1 && self.start == 0 {
+            return u32::try_from(cursor).ok();
+        }
+        u32::try_from((cursor * self.step + self.start) % self.length).ok()
+    }
+}
+
+/// 2^64 less by its golden section.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+const fn gcd(mut one: u64, mut other: u64) -> u64 {
+    while other > 0 {
+        (one, other) = (other, one % other);
+    }
+    one
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(pass: u8, length: u32) -> Vec<u32> {
+        let stride = Stride::new(pass, length);
+        (0..).map_while(|cursor| stride.place(cursor)).collect()
+    }
+
+    #[test]
+    fn each_pass_meets_every_position_once() {
+        for length in [0, 1, 2, 3, 4, 30, 210, 1_000, 65_535, 65_536] {
+            for pass in [0, 1, 2, 7, 200, 255] {
+                let mut all = order(pass, length);
+                all.sort_unstable();
+                assert!(all.into_iter().eq(0..length), "{pass} {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_passes_share_an_order() {
+        let orders: Vec<_> = (0..8).map(|pass| order(pass, 10_000)).collect();
+        for (at, one) in orders.iter().enumerate() {
+            for other in orders.iter().skip(at + 1) {
+                // Of two orders that have nothing to do with each other one place is the same.
+                let same = one.iter().zip(other).filter(|(a, b)| a == b).count();
+                assert!(same < 20, "{same}");
+                let near = one.iter().zip(other).filter(|(a, b)| a.abs_diff(**b) < 100);
+                assert!(near.count() < 400);
+            }
+        }
+        assert!(order(0, 100).into_iter().eq(0..100));
     }
 }

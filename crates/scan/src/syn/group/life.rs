@@ -31,8 +31,10 @@ pub(crate) struct Life {
 /// that is half of all the time.
 const SILENT_FOR: Duration = Duration::from_secs(10);
 const SILENT_IN_TOTAL: Duration = Duration::from_secs(30);
-/// Checks of a group that is silent.
-const CHECK_SILENT_EVERY: Duration = Duration::from_millis(50);
+/// Time between two checks of a group that is silent: from this on, and less than so much more, so
+/// that they keep step with nothing.
+const CHECK_SILENT_EVERY: Duration = Duration::from_millis(30);
+const CHECK_SILENT_SPREAD_US: u32 = 40_000;
 /// Lost checks in a row after which a group counts as silent, in no less than this time.
 const SILENT_CHECKS: u32 = 8;
 /// No more lost checks leave a doubt.
@@ -55,12 +57,12 @@ impl Group {
         };
         self.life.silent_before += now.since(since);
         // Whatever made it silent may have been the pace; more likely it was something else.
-        let (rate, growth) = if self.falls > 0 {
+        let (rate, growth) = if self.falls > 0.0 {
             self.pace.before
         } else {
             (self.pace.rate.unwrap_or(RATE_START), self.pace.growth)
         };
-        self.falls = 0;
+        self.falls = 0.0;
         self.slow_to(rate / 2.0, newest_epoch);
         self.pace.growth = growth;
         self.pace.next = now;
@@ -118,7 +120,9 @@ impl Group {
 
     /// The next check of a silent group is due at [`Life::next_check`]; puts it off by one.
     pub(crate) fn put_off_check(&mut self, now: Moment) {
-        self.life.next_check = now + CHECK_SILENT_EVERY;
+        self.stir();
+        let spread = Duration::from_micros((self.jitter % CHECK_SILENT_SPREAD_US).into());
+        self.life.next_check = now + CHECK_SILENT_EVERY + spread;
     }
 
     pub(super) fn fall_silent(&mut self, now: Moment) {

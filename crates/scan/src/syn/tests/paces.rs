@@ -196,3 +196,47 @@ fn a_queue_that_fills_slows_down_before_it_is_full() {
         }
     }
 }
+
+/// Gilbert and Elliott: 30 ms without loss, 10 ms where all is lost, on the average.
+#[test]
+fn bursts_of_loss_are_lived_with() {
+    for drops in [false, true] {
+        let mut dice = Dice(11);
+        let (mut is_bad, mut until) = (false, Moment::START);
+        let mut watch = Watch::of(move |now, probe, _| {
+            while until <= now {
+                is_bad = !is_bad;
+                let mean = if is_bad { 0.010 } else { 0.030 };
+                until = until + Duration::from_secs_f64(-(1.0 - dice.roll()).ln() * mean);
+            }
+            let silent = drops && !probe.endpoint.port.is_multiple_of(20);
+            if is_bad || silent {
+                vec![]
+            } else {
+                vec![(MS, open_or_closed(probe))]
+            }
+        });
+        watch.seconds_max = 60.0;
+        let seen = watch.run(grid(1, 20_000, options()));
+        // 1.5 probes a port at 4,000 a second are 8 s; 25 % of independent loss take 3 s.
+        assert!(seen.seconds < 30.0, "{drops} {}", seen.summary());
+    }
+}
+
+/// 300 of 600 hosts vanish: what the others answer goes on as before.
+#[test]
+fn half_of_the_hosts_go_away_and_the_rest_goes_on() {
+    let mut all = Bucket::of(5_000.0, 50.0);
+    let mut watch = Watch::of(move |now, probe, _| {
+        let gone = probe.host % 2 == 1 && now.elapsed() > Duration::from_secs(6);
+        if !all.passes(now) || gone {
+            vec![]
+        } else {
+            vec![(MS, open_or_closed(probe))]
+        }
+    });
+    watch.seconds_max = 100.0;
+    let seen = watch.run(grid(600, 200, options()));
+    // 120,000 probes at 5,000 a second are 24 s.
+    assert!(seen.seconds < 60.0, "{}", seen.summary());
+}

@@ -267,3 +267,27 @@ fn heaps_stay_short_in_a_long_scan() {
         );
     }
 }
+
+/// A part of each period is lost, at a rate the user gave: passes in the same order would meet the
+/// same ports in the same phase.
+#[test]
+fn periodic_loss_is_no_confident_miss() {
+    for period_ms in [4, 20, 50, 100, 250, 1_000] {
+        for per_second in [5_000.0, 10_000.0, 16_384.0, 50_000.0] {
+            for part in [10, 4] {
+                let seen = Watch::of(move |now, probe, _| {
+                    let period = u128::from(period_ms * 1_000_u32);
+                    let lost = now.elapsed().as_micros() % period < period / part;
+                    if lost { vec![] } else { only_open(probe) }
+                })
+                .run(grid(1, 10_000, rate(per_second)));
+                let missed = 500 - seen.count(State::Open);
+                assert!(
+                    missed == 0 || seen.missed() > 0.1,
+                    "{period_ms} ms, {per_second}/s, one in {part}: missed {missed} {}",
+                    seen.summary()
+                );
+            }
+        }
+    }
+}
