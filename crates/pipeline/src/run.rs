@@ -2,7 +2,7 @@
 //! looks, the clock and the user.
 
 use crate::checkpoint::{Checkpoint, SavedCounts, sha256};
-use crate::collector::Collector;
+use crate::collector::{Collector, telling};
 use crate::ended::FoundHosts;
 use crate::limits::Limits;
 use crate::looks::Looks;
@@ -271,6 +271,7 @@ fn sweep_options(
         decided: Arc::default(),
         scope: Arc::new(plan.scope.clone()),
         source: source_of(plan),
+        telling: telling(&plan.tcp),
         engine,
         workers: limits.workers,
         held_max: if wants_looks { limits.held_max } else { 0 },

@@ -5,7 +5,7 @@
 
 use crate::discovery::Looked;
 use crate::udp_sweep::UdpFind;
-use portolan_model::{Endpoint, Moment, Plan, Scope, Shard};
+use portolan_model::{Endpoint, Moment, Plan, PortSet, Scope, Shard};
 use portolan_net::connect::{ConnectPool, Ending, Source};
 use portolan_net::neighbours;
 use portolan_scan::{
@@ -101,6 +101,8 @@ pub(crate) struct SweepOptions {
     pub(crate) decided: Arc<HashMap<IpAddr, RoaringBitmap>>,
     pub(crate) scope: Arc<Scope>,
     pub(crate) source: Source,
+    /// Ports that are asked even of hosts that answer everything.
+    pub(crate) telling: PortSet,
     pub(crate) engine: EngineOptions,
     pub(crate) workers: u32,
     /// Most connections that are handed over at once; 0: none is.
@@ -322,6 +324,7 @@ impl Worker {
             })
         };
         let mut engine = Engine::new(lookup, positions, part.hosts(), self.options.engine);
+        engine.handle_telling(self.options.telling.clone());
         let mut round = Round::default();
         let mut drain_until: Option<Moment> = None;
         while !engine.is_done() {

@@ -10,7 +10,7 @@ use crate::pace::{Spacing, Window};
 use crate::room::{REFUSALS_MAX, Room, Unseen};
 use crate::rtt::Position;
 use crate::{Dial, DialId, EngineOptions, Loss, ProbeTarget, Reply, Verdict};
-use portolan_model::{Moment, Reason};
+use portolan_model::{Moment, PortSet, Reason};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
@@ -30,6 +30,10 @@ pub struct Engine<L> {
     lookup: L,
     positions: u32,
     cursor: u32,
+    /// Ports that each host is asked.
+    ports_each: u32,
+    /// Ports that are asked even of hosts that answer everything.
+    telling: PortSet,
     options: EngineOptions,
     hosts: Vec<Host>,
     flights: Flights,
@@ -84,6 +88,8 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             lookup,
             positions,
             cursor: 0,
+            ports_each: positions.checked_div(hosts).unwrap_or(0),
+            telling: PortSet::default(),
             options,
             hosts: (0..hosts)
                 .map(|_| Host::new(UnseenPace::among(hosts)))
@@ -105,6 +111,12 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             decided: 0,
             loss: Loss::default(),
         }
+    }
+
+    /// Says before the first attempt which ports are asked even of a host that says open for
+    /// whatever port it is asked: of the others nothing would be learnt.
+    pub fn handle_telling(&mut self, ports: PortSet) {
+        self.telling = ports;
     }
 
     /// The next attempt to begin, if one may begin now.
@@ -261,7 +273,7 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             let Some(host) = self.hosts.get_mut(index(target.host)) else {
                 continue;
             };
-            if let Some(reason) = host.down {
+            if let Some(reason) = host.tells_nothing(target.endpoint.port, &self.telling) {
                 self.decide(target, reason, 0, None, None);
             } else if host.has_room(now)
                 && host.next <= now
@@ -309,12 +321,11 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
             let Some(waiting) = host.waiting.pop_front() else {
                 continue;
             };
-            let down = host.down;
             self.waiting = self.waiting.saturating_sub(1);
             let Some(target) = (self.lookup)(waiting.position) else {
                 continue;
             };
-            if let Some(reason) = down {
+            if let Some(reason) = host.tells_nothing(target.endpoint.port, &self.telling) {
                 self.decide(target, reason, waiting.pass, None, None);
                 self.list_host(number);
                 continue;
@@ -428,6 +439,9 @@ impl<L: FnMut(u32) -> Option<ProbeTarget>> Engine<L> {
         self.loss.answer(pass);
         if matches!(reason, Reason::SynAck) {
             self.loss.open = self.loss.open.saturating_add(1);
+            if let Some(host) = self.hosts.get_mut(index(flight.target.host)) {
+                host.said.open(self.ports_each);
+            }
         }
         let probes = pass.saturating_add(1);
         self.decide(flight.target, reason, probes, Some(rtt), connection);

@@ -1,10 +1,11 @@
 //! What the engine knows of one host.
 
 use crate::doubt::Doubt;
+use crate::everything::Said;
 use crate::loss::Habit;
 use crate::pace::{CohortId, Window};
 use crate::rtt::{Position, Rtt};
-use portolan_model::{Moment, Reason};
+use portolan_model::{Moment, PortSet, Reason};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub(crate) struct Host {
     pub(crate) answered: bool,
     /// Set when no packet can reach it: the reason of all its further ports.
     pub(crate) down: Option<Reason>,
+    pub(crate) said: Said,
     /// Earliest moment of its next attempt, when attempts to a host are spaced.
     pub(crate) next: Moment,
     /// Waits in the engine's list of hosts that may be served.
@@ -81,6 +83,7 @@ impl Host {
             begun: None,
             answered: false,
             down: None,
+            said: Said::default(),
             next: Moment::START,
             listed: false,
             spaced: false,
@@ -88,6 +91,14 @@ impl Host {
             doubt: Doubt::default(),
             unseen,
         }
+    }
+
+    /// Why asking `port` would tell nothing, if it would not. `telling` ports are asked even of hosts
+    /// that answer everything.
+    pub(crate) fn tells_nothing(&self, port: u16, telling: &PortSet) -> Option<Reason> {
+        let is_alike = || self.said.is_alike() && !telling.contains(port);
+        self.down
+            .or_else(|| is_alike().then_some(Reason::AnswersEverything))
     }
 
     /// Whether another attempt may begin now, as far as this host goes.
@@ -121,6 +132,9 @@ impl Host {
     ) -> Option<CohortId> {
         self.flying += 1;
         self.begun.get_or_insert(now);
+        if pass == 0 {
+            self.said.asked();
+        }
         (pass == 0 && watch.is_none()).then(|| self.window.first_probe_began(now))
     }
 

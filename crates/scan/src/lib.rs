@@ -7,6 +7,7 @@ mod dial;
 mod discovery;
 mod doubt;
 mod engine;
+mod everything;
 mod flights;
 mod host;
 mod loss;

@@ -5,18 +5,12 @@ use super::epoch::Epoch;
 use super::ledger::Pair;
 use super::trip::{RoundTrip, WAIT_MAX};
 use super::{SynEngine, index};
+use crate::everything;
 use portolan_model::{Endpoint, Moment, Reason, Transport, Unreachable};
 use portolan_wire::icmp::{IcmpError, QuotedContent};
 use portolan_wire::tcp::{Flags, Tcp};
 use std::net::IpAddr;
 use std::time::Duration;
-
-/// A host that says open for so many ports, and this part of those it is asked, says so for all: no
-/// machine has as many services.
-const EVERYTHING_MIN: u32 = 100;
-const EVERYTHING_SHARE: u32 = 4;
-/// Fewer ports may have been picked because they are open.
-const EVERYTHING_PORTS: u32 = 512;
 
 impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
     pub(super) fn handle_segment(&mut self, now: Moment, segment: &Tcp) {
@@ -103,8 +97,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             .saturating_add(u32::from(is_own && epoch.pass > 0));
         let is_open = reason == Reason::SynAck;
         host.open = host.open.saturating_add(u32::from(is_open));
-        let most = host.open >= EVERYTHING_MIN && host.open >= host.asked / EVERYTHING_SHARE;
-        host.answers_everything |= most && self.ports_each >= EVERYTHING_PORTS;
+        host.answers_everything |= everything::is_said(host.open, host.asked, self.ports_each);
         self.tell_groups(pair, &epoch, is_own, is_open);
         // Errors are answers that routers and hosts give only so often: a later one shows no loss.
         self.loss.answer(if is_own { epoch.pass } else { 0 });

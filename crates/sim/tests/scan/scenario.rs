@@ -30,6 +30,7 @@ pub(crate) struct Scenario {
     pub(crate) machine: Machine,
     pub(crate) hosts: Vec<Host>,
     pub(crate) ports: PortSet,
+    pub(crate) telling: PortSet,
     pub(crate) options: EngineOptions,
     pub(crate) until: Duration,
     pub(crate) drain_at: Option<Duration>,
@@ -48,6 +49,7 @@ impl Scenario {
             machine: Machine::boundless(),
             hosts,
             ports,
+            telling: PortSet::default(),
             options: ADAPTIVE,
             until: Duration::from_mins(10),
             drain_at: None,
@@ -73,6 +75,7 @@ impl Scenario {
         };
         let positions = u32::try_from(window.len()).unwrap();
         let mut engine = Engine::new(lookup, positions, window.hosts(), self.options);
+        engine.handle_telling(self.telling.clone());
         let bounds = Bounds {
             until: Moment::after_start(self.until),
             drain_at: self.drain_at.map(Moment::after_start),
@@ -190,6 +193,7 @@ fn is_possible(host: &Host, port: u16, reason: Reason) -> bool {
         (Presence::Present, Reason::SynAck) => {
             matches!(answer, PortAnswer::Accepts | PortAnswer::AcceptsAfter(_))
         }
+        (Presence::Present, Reason::AnswersEverything) => answer == PortAnswer::Accepts,
         (Presence::Present, Reason::Rst) => answer == PortAnswer::Refuses,
         (Presence::Present, Reason::Icmp(code)) => answer == PortAnswer::Rejects(code),
         _ => false,

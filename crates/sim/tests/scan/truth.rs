@@ -1,9 +1,9 @@
 //! Every port gets one verdict, and no verdict says what is not so, on networks and with options
 //! of every kind. The checks themselves are those of [`Scenario::run`].
 
-use crate::scenario::{ADAPTIVE, Scenario};
-use portolan_model::{PortSet, Reason, State, Unreachable};
-use portolan_scan::{EngineOptions, Patience};
+use crate::scenario::{ADAPTIVE, Scenario, address, all_ports, server};
+use portolan_model::{Endpoint, PortSet, Reason, State, Unreachable};
+use portolan_scan::{EngineOptions, Patience, Verdict};
 use portolan_sim::{Host, Machine, Path, Policer, PortAnswer, Presence, Share};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -164,4 +164,35 @@ fn a_silent_port_of_a_host_that_answers_is_filtered() {
     assert_eq!(reason(7), Reason::Timeout { probes: 3 });
     assert_eq!(reason(9), Reason::Icmp(PROHIBITED));
     assert_eq!(ran.count(State::Closed), 48);
+}
+
+/// A host that says open for everything gets no connection for each of its ports: enough of them to
+/// know it, and those of the ports that tell most.
+#[test]
+fn a_host_that_answers_everything_is_soon_left_alone() {
+    let telling: PortSet = [22, 80, 443, 60_000].into_iter().collect();
+    for loss in [0, 5] {
+        let path = Path::of_rtt(Duration::from_millis(5)).losing(Share::percent(loss));
+        let hosts = vec![
+            Host::new(path, PortAnswer::Accepts),
+            server(3, path, PortAnswer::Refuses),
+        ];
+        let ran = Scenario {
+            telling: telling.clone(),
+            ..Scenario::new(3, hosts, all_ports())
+        }
+        .run();
+        let everything = |(_, verdict): &&(_, Verdict)| verdict.reason == Reason::AnswersEverything;
+        let left_alone = ran.outcome.verdicts.iter().filter(everything).count();
+        assert!(left_alone > 60_000, "{left_alone}");
+        let first = address(0);
+        let asked = ran.probes();
+        for port in telling.iter() {
+            assert!(asked.contains_key(&Endpoint::tcp(first, port)), "{port}");
+        }
+        let open = |(_, verdict): &&(_, Verdict)| {
+            verdict.reason == Reason::SynAck && verdict.endpoint.address != first
+        };
+        assert_eq!(ran.outcome.verdicts.iter().filter(open).count(), 200);
+    }
 }

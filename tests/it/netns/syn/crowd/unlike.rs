@@ -1,7 +1,9 @@
 //! Hosts that are unlike each other in one run: what one of them needs must not be what all get, and
 //! what is true of most must not be told of each.
 
+use super::super::Engine;
 use super::{MISSED_MAX, Town, check_host, neighbours, some_ports};
+use crate::result::Document;
 use portolan_lab::crowd::{Closed, Deaf, Host, Move, Policer, Ports, Segment, Way};
 use portolan_wire::Mac;
 use std::net::{IpAddr, Ipv4Addr};
@@ -143,34 +145,38 @@ fn a_router_whose_hardware_address_changes_hides_nothing() {
     host.moves.push(next);
     let mut town = Town::new(vec![host, router]);
     town.hosts.pop();
-    let program = super::Engine::Syn.scan(&town.arguments(PORTS));
+    let program = Engine::Syn.scan(&town.arguments(PORTS));
     let mut running = town.segment.scanner.enter(|| program.start()).unwrap();
     running.wait_until(|_| town.crowd.syns() >= 800);
     town.crowd
         .change(Segment::ADDRESSES.router.into(), |router| {
             router.mac = next.mac;
         });
-    let document = crate::result::Document::of(&running.end().expect_code(0));
+    let document = Document::of(&running.end().expect_code(0));
     check_host(&document, &town.hosts[0], PORTS, 0);
 }
 
 #[test]
 fn a_host_that_answers_everything_is_not_asked_everything() {
-    let mut hosts = neighbours(6, PORTS, 20);
-    hosts[3].open = Ports::All;
-    let town = Town::new(hosts);
-    let document = town.found(PORTS);
-    for (index, host) in town.hosts.iter().enumerate() {
-        if index != 3 {
-            check_host(&document, host, PORTS, 0);
+    for engine in [Engine::Syn, Engine::Connect] {
+        let mut hosts = neighbours(6, PORTS, 20);
+        hosts[3].open = Ports::All;
+        let town = Town::new(hosts);
+        let scan = engine.scan(&town.arguments(PORTS));
+        let ended = town.segment.scanner.enter(|| scan.run()).unwrap();
+        let document = Document::of(&ended.expect_code(0));
+        for (index, host) in town.hosts.iter().enumerate() {
+            if index != 3 {
+                check_host(&document, host, PORTS, 0);
+            }
         }
+        let address = town.hosts[3].address;
+        let ports = document.ports(&address.to_string());
+        assert_eq!(ports.len(), usize::from(PORTS));
+        let named = ports.values().filter(|port| port.reason == EVERYTHING);
+        assert!(named.count() > usize::from(PORTS) / 2);
+        assert!(ports.values().all(|port| port.state != "closed"));
+        let heard = town.crowd.record().heard(address).unwrap();
+        assert!(heard.syns < u64::from(PORTS) / 2, "{heard:?}");
     }
-    let address = town.hosts[3].address;
-    let ports = document.ports(&address.to_string());
-    assert_eq!(ports.len(), usize::from(PORTS));
-    let named = ports.values().filter(|port| port.reason == EVERYTHING);
-    assert!(named.count() > usize::from(PORTS) / 2);
-    assert!(ports.values().all(|port| port.state != "closed"));
-    let heard = town.crowd.record().heard(address).unwrap();
-    assert!(heard.syns < u64::from(PORTS) / 2, "{heard:?}");
 }
