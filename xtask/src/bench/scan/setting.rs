@@ -128,14 +128,14 @@ impl Condition {
                 ..usual
             },
             Self::Loss1 => Setting {
-                peers: &[(Peer::NmapSyn, 3), (MASSCAN, 2)],
+                peers: &[(Peer::NmapSyn, usize::MAX), (MASSCAN, 2)],
                 left_out: "masscan with retries (only in the clean condition)",
                 ..usual
             },
             Self::Loss5 => Setting {
-                peers: &[(Peer::NmapSyn, 1), (MASSCAN, 1)],
-                timeout_s: 60,
-                left_out: "nmap more than once (it takes longer than it is given)",
+                peers: &[(Peer::NmapSyn, usize::MAX), (MASSCAN, 1)],
+                timeout_s: 40,
+                left_out: "masscan with retries (only in the clean condition)",
                 ..usual
             },
             Self::Police20k => Setting {
