@@ -4,6 +4,7 @@
 mod discovery;
 mod own_errors;
 mod prefix;
+mod rights;
 mod router;
 mod segment;
 mod stalled;

@@ -100,6 +100,11 @@ impl Program {
         self
     }
 
+    /// A file in that folder, which need not be there.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// Closes a file in that folder to everybody but root.
     pub(crate) fn close(self, name: &str) -> Self {
         let file = self.folder.path().join(name);
@@ -159,6 +164,11 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         };
         self.ended(status)
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name (`INT`, `KILL`). The run may have ended by itself just before.

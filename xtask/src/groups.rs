@@ -61,6 +61,10 @@ pub(crate) const GROUPS: &[Group] = &[
                 what: What::Program("nft"),
                 package: "nftables",
             },
+            Need {
+                what: What::Program("setcap"),
+                package: "libcap2-bin",
+            },
             // The daemons of `netns::udp::daemons`.
             Need {
                 what: What::Program("dnsmasq"),

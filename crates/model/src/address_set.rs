@@ -287,6 +287,17 @@ impl Addresses {
         self.len == 0
     }
 
+    /// The ranges in order, IPv4 before IPv6, as first and last address.
+    pub fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> + '_ {
+        let of = |(_, family, span): &(u128, Family, Span)| {
+            (
+                address_of(*family, span.first),
+                address_of(*family, span.last),
+            )
+        };
+        self.starts.iter().map(of)
+    }
+
     /// The address at `position`; `None` at or beyond [`Addresses::len`].
     pub fn nth(&self, position: u128) -> Option<IpAddr> {
         let after = self

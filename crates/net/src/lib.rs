@@ -15,5 +15,6 @@ pub mod port_block;
 pub mod privilege;
 pub mod raw;
 pub mod resolve;
+pub mod rights;
 pub mod route;
 mod turns;

@@ -11,6 +11,8 @@ use std::path::Path;
 pub enum Capability {
     /// Load programs for frames: needed with [`Capability::NetAdmin`] to attach one.
     Bpf,
+    /// Write every file: needed to write results into folders of other users.
+    DacOverride,
     /// Read every file: needed with [`Capability::SysPtrace`] to see the sockets of other users.
     DacReadSearch,
     /// Listen on privileged ports.
@@ -57,8 +59,7 @@ impl Privilege {
 
     /// Whether `capability` is in force; `None` when the capabilities are not known.
     pub fn holds(&self, capability: Capability) -> Option<bool> {
-        self.capabilities
-            .map(|mask| mask & (1_u64 << capability.bit()) != 0)
+        self.capabilities.map(|mask| mask & capability.mask() != 0)
     }
 }
 
@@ -66,6 +67,7 @@ impl Capability {
     const fn bit(self) -> u8 {
         match self {
             Self::Bpf => 39,
+            Self::DacOverride => 1,
             Self::DacReadSearch => 2,
             Self::NetBindService => 10,
             Self::NetAdmin => 12,
@@ -74,10 +76,16 @@ impl Capability {
         }
     }
 
+    /// Its bit in the masks of `proc_pid_status(5)`.
+    pub const fn mask(self) -> u64 {
+        1_u64 << self.bit()
+    }
+
     /// The name as `setcap(8)` takes it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bpf => "cap_bpf",
+            Self::DacOverride => "cap_dac_override",
             Self::DacReadSearch => "cap_dac_read_search",
             Self::NetBindService => "cap_net_bind_service",
             Self::NetAdmin => "cap_net_admin",
@@ -304,6 +312,7 @@ mod tests {
         check(Some(0x400), Capability::NetBindService, Some(true));
         check(Some(0x8_0000), Capability::SysPtrace, Some(true));
         check(Some(4), Capability::DacReadSearch, Some(true));
+        check(Some(2), Capability::DacOverride, Some(true));
         check(Some(0), Capability::NetRaw, Some(false));
         check(None, Capability::NetRaw, None);
     }

@@ -164,6 +164,17 @@ impl Routes {
         self.ask(address, origin)
     }
 
+    /// The last address of the range around `address` that [`Route::last`] tells of, whether there is
+    /// a way to it or none.
+    pub fn range_end(&self, address: IpAddr) -> IpAddr {
+        let cells = if address.is_ipv4() {
+            &self.v4
+        } else {
+            &self.v6
+        };
+        cells.around(address).1
+    }
+
     /// The interface `index`.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod prepare;
 mod preview;
 mod progress;
 mod raw_sweep;
+mod rights;
 mod run;
 mod segment;
 mod silent;

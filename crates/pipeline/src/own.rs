@@ -4,11 +4,11 @@ use portolan_model::{AddressSet, Listener, PortReport, Process, Transport};
 use portolan_net::{interface, listeners};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// This machine's addresses and, once they are asked for, its listening sockets.
+/// This machine's addresses and, where they are asked for, its listening sockets.
 #[derive(Debug)]
 pub(crate) struct Own {
     addresses: AddressSet,
-    listeners: Option<Vec<Listener>>,
+    listeners: Vec<Listener>,
 }
 
 impl Own {
@@ -20,7 +20,16 @@ impl Own {
         addresses.extend_from(&loopback.unwrap_or_default());
         Self {
             addresses,
-            listeners: None,
+            listeners: Vec::new(),
+        }
+    }
+
+    /// Reads the listening sockets of this machine with their processes, when any of `targets` is an
+    /// address of it. This takes rights that a run does not keep.
+    pub(crate) fn look_behind(&mut self, targets: &AddressSet) {
+        if !self.addresses.intersection(targets).is_empty() {
+            let listening = listeners::listening().map(|it| it.listeners);
+            self.listeners = listening.unwrap_or_default();
         }
     }
 
@@ -29,7 +38,7 @@ impl Own {
     pub(crate) fn nothing() -> Self {
         Self {
             addresses: AddressSet::new(),
-            listeners: None,
+            listeners: Vec::new(),
         }
     }
 
@@ -39,17 +48,12 @@ impl Own {
     }
 
     /// Adds the owning process to the open ports of `address`, if it is one of this machine's.
-    pub(crate) fn join(&mut self, address: IpAddr, open: &mut [PortReport]) {
+    pub(crate) fn join(&self, address: IpAddr, open: &mut [PortReport]) {
         if open.is_empty() || !self.has(address) {
             return;
         }
-        let listeners = self.listeners.get_or_insert_with(|| {
-            listeners::listening()
-                .map(|it| it.listeners)
-                .unwrap_or_default()
-        });
         for port in open {
-            port.process = holder(listeners, address, port.transport, port.port);
+            port.process = holder(&self.listeners, address, port.transport, port.port);
         }
     }
 }

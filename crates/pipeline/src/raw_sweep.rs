@@ -5,8 +5,9 @@
 
 use crate::collector::telling;
 use crate::discovery::{Lookout, Search};
+use crate::rights::{Thread, give_up};
 use crate::sweep::{Control, FAULT, Find, SweepOptions, Word, merge};
-use crate::ways::{Clock, Line, Way, Ways, answer_of};
+use crate::ways::{Clock, Line, Opened, Way, Ways, answer_of};
 use portolan_model::{Discovery, Endpoint, IoChoice, Moment, PortSet, Reason};
 use portolan_net::port_block::PortBlock;
 use portolan_net::raw::ring;
@@ -128,6 +129,12 @@ impl Worker {
             self.options.receive_bytes,
         )?;
         let order = self.options.sweep.order.clone();
+        let thread = match ways.open_ahead(order.ranges())? {
+            Opened::All => Thread::Packets,
+            Opened::Some => Thread::PacketsOnTheWay,
+        };
+        let held = self.options.sweep.source.port;
+        self.control.note(give_up(thread, held).into_iter());
         for number in self.options.sweep.first_window..order.windows() {
             while self.control.windows_ended.load(Ordering::Acquire) < number {
                 if self.is_draining() {

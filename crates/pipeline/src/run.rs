@@ -9,6 +9,7 @@ use crate::looks::Looks;
 use crate::orders::Orders;
 use crate::own::Own;
 use crate::progress::Meter;
+use crate::rights::{Thread, give_up};
 use crate::start::{Beside, start_sweeps};
 use crate::stop::{LOCAL_REASONS, Stop, notice_of};
 use crate::sweep::{self, Control, SweepOptions, Word};
@@ -141,7 +142,9 @@ pub async fn run(
     let limits = Limits::of(plan, orders.total());
     let started = Instant::now();
     let run = describe(&request)?;
-    let mut collector = Collector::new(plan, Own::read());
+    let mut own = Own::read();
+    own.look_behind(&plan.addresses);
+    let mut collector = Collector::new(plan, own);
     collector.tell(Event::RunStarted {
         run: run.clone(),
         addresses: u64::try_from(plan.addresses.len()).unwrap_or(u64::MAX),
@@ -173,6 +176,8 @@ pub async fn run(
     let (sweeps, limited) = ((sweep_of, beside), (limits, workers));
     start_sweeps(plan, limited, &orders, sweeps, (&control, &words_in))?;
     drop(words_in);
+    // The sweeps have begun with all rights, and give up theirs when their sockets are open.
+    control.note(give_up(Thread::Run, plan.source_port).into_iter());
     let max_time = plan.pace.max_time_s.map(Duration::from_secs);
     let state = State {
         collector,

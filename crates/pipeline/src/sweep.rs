@@ -4,6 +4,7 @@
 //! What is not here: the decision what to probe (`portolan-scan`) and what becomes of a find.
 
 use crate::discovery::Looked;
+use crate::rights::{Thread, give_up};
 use crate::udp_sweep::UdpFind;
 use portolan_model::{Endpoint, Moment, Plan, PortSet, Scope, Shard};
 use portolan_net::connect::{ConnectPool, Ending, Source};
@@ -251,6 +252,8 @@ pub(crate) fn start(
             std::thread::Builder::new()
                 .name(format!("sweep-{number}"))
                 .spawn(move || {
+                    let notes = give_up(Thread::Connections, worker.options.source.port);
+                    worker.control.note(notes.into_iter());
                     let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
                     // A worker that vanished without a word would be waited for in vain.
                     let ended = ended.unwrap_or_else(|_| Err(io::Error::other(FAULT)));

@@ -4,6 +4,7 @@
 //! What is not here: the decision what to ask when (`portolan-scan`), what is asked and what a reply
 //! proves (`portolan-catalog`), and what becomes of a find.
 
+use crate::rights::{Thread, give_up};
 use crate::sweep::{Control, FAULT, SweepOptions, Word, merge};
 use portolan_catalog::form::Asker;
 use portolan_catalog::services::{self, Asked};
@@ -86,6 +87,8 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new().name("sweep-udp".to_owned());
     thread.spawn(move || {
         let said = words.clone();
+        let notes = give_up(Thread::Datagrams, options.sweep.source.port);
+        control.note(notes.into_iter());
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let scope = Arc::clone(&options.sweep.scope);
             let source = options.sweep.source.clone();

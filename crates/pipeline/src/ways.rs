@@ -1,6 +1,10 @@
 //! How packets reach the hosts of a window: by which interface, from which address, and which
 //! hardware address comes next. Neighbours that the kernel does not know are asked for here.
 
+mod ahead;
+
+pub(crate) use ahead::Opened;
+
 use portolan_model::{IoChoice, Moment, Reason, Scope};
 use portolan_net::filter::{Filter, Wanted};
 use portolan_net::link::{Link, LinkKind};
@@ -58,6 +62,8 @@ pub(crate) struct Ways {
     pub(crate) notes: Vec<String>,
     /// Of the receive ring of each interface.
     receive_bytes: usize,
+    /// Every interface that the scan needs is open, and the right to open others is given up.
+    is_all_open: bool,
     pub(crate) lines: Vec<Line>,
     /// Routes by the first address of the range that they lead to.
     known: BTreeMap<IpAddr, Route>,
@@ -119,6 +125,7 @@ impl Ways {
             io,
             notes: Vec::new(),
             receive_bytes,
+            is_all_open: false,
             lines: Vec::new(),
             known: BTreeMap::new(),
             links: HashMap::new(),
@@ -228,19 +235,21 @@ impl Ways {
 
     fn route(&mut self, address: IpAddr) -> Result<Route, Reason> {
         let known = self.known.range(..=address).next_back();
-        if let Some((_, route)) = known
-            && route.last >= address
-        {
-            return Ok(Route {
-                // To its own addresses a machine speaks from the address itself.
-                source: if route.kind == RouteKind::Local {
-                    address
-                } else {
-                    route.source
-                },
-                ..*route
-            });
-        }
+        let known = known.map(|(_, route)| *route);
+        let route = match known.filter(|route| route.last >= address) {
+            Some(route) => route,
+            None => self.ask_route(address)?,
+        };
+        // To its own addresses a machine speaks from the address itself.
+        let is_own = route.kind == RouteKind::Local && self.origin.address.is_none();
+        Ok(Route {
+            source: if is_own { address } else { route.source },
+            ..route
+        })
+    }
+
+    /// The way that the kernel tells, which is kept.
+    fn ask_route(&mut self, address: IpAddr) -> Result<Route, Reason> {
         let route = self.routes.route_to(address, &self.origin);
         let route = route.map_err(|error| reason_of(&error))?;
         if !matches!(
@@ -288,6 +297,13 @@ impl Ways {
             let Some(link) = self.links.get(&interface) else {
                 continue;
             };
+            if self.is_all_open {
+                return Err(io::Error::other(format!(
+                    "the way to some targets has changed to {} since the scan began, and the right \
+                     to open it is given up; go on with --resume",
+                    link.name
+                )));
+            }
             let mut line = Line::open(link, &sources, gateways, self)?;
             // Where there is no better way packet sockets do; `portolan doctor` says why.
             let taken = line.take_frames(&self.ports, self.io);

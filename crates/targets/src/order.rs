@@ -161,6 +161,11 @@ impl Order {
         })
     }
 
+    /// The addresses of all shards, as first and last ones of ranges.
+    pub fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> + '_ {
+        self.plan.addresses.ranges()
+    }
+
     /// Probes of this shard, over all windows.
     pub fn total(&self) -> u64 {
         let full_hosts = u64::from(self.hosts_per_window);

@@ -9,6 +9,7 @@ use crate::status::Status;
 use crate::terminal::{Terminal, sentence, show_error, show_note};
 use anyhow::{Context as _, bail};
 use portolan_model::{Depth, Document, EngineChoice, Event, Hosts, Pace, Plan, Preview};
+use portolan_net::rights::keep_only;
 use portolan_pipeline::{
     Authority, Checkpoint, CheckpointError, Ended, Finished, PrepareError, RunRequest,
     SegmentError, Source, Transports, Wish, current_engine, current_scope, prepare, preview,
@@ -46,6 +47,8 @@ pub(crate) fn run(args: &ScanArgs, show: &ShowArgs, terminal: &Terminal) -> u8 {
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Those that wait for the resolver.
+        .on_thread_start(without_rights)
         .build()
     {
         Ok(runtime) => runtime,
@@ -274,6 +277,7 @@ impl Scan<'_> {
         let stop_when_gone = self.args.output.is_empty();
         let status = self.args.progress == Progress::Auto && !quiet && !self.show.accessible;
         std::thread::spawn(move || {
+            without_rights();
             let status = Status::new(status);
             let stdout = show_events(events, format, &options, quiet, &status, stop_when_gone);
             status.end();
@@ -462,9 +466,18 @@ fn watch_signals() -> watch::Receiver<bool> {
         .enable_io()
         .build();
     if let Ok(listener) = listener {
-        std::thread::spawn(move || listener.block_on(hear_signals(&asked)));
+        std::thread::spawn(move || {
+            without_rights();
+            listener.block_on(hear_signals(&asked));
+        });
     }
     interrupt
+}
+
+/// Gives up the rights of a thread beside the run, which needs none. Where the system refuses, it
+/// refuses the run as well, which says so.
+fn without_rights() {
+    let _ = keep_only(&[]);
 }
 
 /// Without handlers the signals end the program by themselves.
