@@ -1,7 +1,7 @@
 //! The table of fuzz targets. A new target is a function in `targets/`, a line here, a line in
 //! `tests/targets.rs` and a folder of seeds.
 
-use crate::targets::{checkpoint, frame, input, look, udp, values};
+use crate::targets::{checkpoint, frame, input, look, receive, udp, values};
 
 /// One fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +97,16 @@ pub const TARGETS: &[Target] = &[
             "255",
             "no route",
         ],
+    },
+    Target {
+        name: "received-by-discovery",
+        run: receive::hosts,
+        dictionary: RECEIVED_TOKENS,
+    },
+    Target {
+        name: "received-by-syn",
+        run: receive::ports,
+        dictionary: RECEIVED_TOKENS,
     },
     Target {
         name: "scope-file",
@@ -205,6 +215,20 @@ pub const TARGETS: &[Target] = &[
 pub fn named(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
 }
+
+/// Steps of eight bytes: right answers to the first probes, errors, a second of time.
+const RECEIVED_TOKENS: &[&str] = &[
+    "\u{3}\0\0\0\0\0\0\0",
+    "\u{3}\u{1}\u{1}\0\0\0\0\0",
+    "\u{3}\u{2}\u{3}\0\0\0\0\0",
+    "\u{3}\u{3}\u{4}\u{3}\u{3}\0\0\0",
+    "\u{3}\u{4}\u{4}\u{1}\u{4}\0\0\0",
+    "\u{3}\u{5}\u{4}\u{b}\0\0\0\0",
+    "\u{1}\u{3}\u{74}\0\0\0\0\0",
+    "\u{2}\0\0\0\0\0\0\0",
+    "\u{2}\u{1}\0\0\0\0\0\0",
+    "\0\u{3c}\0\0\0\0\0\0",
+];
 
 const LOOK_TOKENS: &[&str] = &[
     "HTTP/1.1 ",

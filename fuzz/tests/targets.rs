@@ -61,6 +61,8 @@ tests! {
     port_set_holds => "port-set",
     port_spec_holds => "port-spec",
     reason_holds => "reason",
+    received_by_discovery_holds => "received-by-discovery",
+    received_by_syn_holds => "received-by-syn",
     scope_file_holds => "scope-file",
     target_input_holds => "target-input",
     target_spec_holds => "target-spec",

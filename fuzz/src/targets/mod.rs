@@ -4,6 +4,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod frame;
 pub(crate) mod input;
 pub(crate) mod look;
+pub(crate) mod receive;
 pub(crate) mod udp;
 pub(crate) mod values;
 
