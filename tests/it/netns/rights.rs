@@ -175,3 +175,92 @@ fn root_writes_results_into_the_folder_of_a_user() {
     let ended = running.end().expect_code(0);
     assert_eq!(ended.file("theirs/result.json"), ended.stdout);
 }
+
+/// What is said on standard error of a scan that is told to say more.
+fn said(network: &Network, program: Program) -> String {
+    let ended = network.inside(program).expect_code(0);
+    ended.stderr
+}
+
+#[test]
+fn the_engine_and_the_ways_out_are_told_with_their_reasons() {
+    let network = Network::new(Engine::Syn, vec![100]);
+    let scan = |more: &str| {
+        format!(
+            "scan {} -v -p 100 --depth ports --format json {more}",
+            target()
+        )
+    };
+    let check = |program: Program, expected: &[&str]| {
+        let said = said(&network, program);
+        for words in expected {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    };
+    check(
+        Program::new(&scan("")),
+        &[
+            "the engine is syn: raw packets may be sent",
+            "packets leave lab0 by an XDP socket",
+        ],
+    );
+    check(
+        Program::new(&scan("--io packet --engine syn")),
+        &[
+            "the engine is syn: it was asked for",
+            "packets leave lab0 by a packet socket: packet sockets were asked for",
+        ],
+    );
+    check(
+        Program::new(&scan("127.0.0.1")),
+        &["packets leave lo by a packet socket: lo is the loopback interface"],
+    );
+    check(
+        Program::new(&scan("--source-port 61441")),
+        &["the engine is connect: raw packets come from a block of 256 ports"],
+    );
+    check(
+        Program::unprivileged(&scan("")),
+        &[
+            "the engine is connect: packet sockets need the right cap_net_raw",
+            "setcap",
+        ],
+    );
+    // Who does not ask for it is not told.
+    let quiet = said(&network, Program::new(&scan("").replace(" -v", "")));
+    assert!(
+        !quiet.contains("engine") && !quiet.contains("lab0"),
+        "{quiet}"
+    );
+}
+
+#[test]
+fn the_doctor_tells_what_the_rights_of_a_program_allow() {
+    let network = Network::new(Engine::Syn, vec![100]);
+    for (rights, expected) in [
+        (
+            "cap_net_raw",
+            "this process lacks cap_bpf and cap_net_admin",
+        ),
+        (
+            "cap_net_raw,cap_net_admin,cap_bpf",
+            "`--io xdp` receives by them as well",
+        ),
+    ] {
+        let ended = network.inside(with_rights(rights, "doctor --format json"));
+        let found: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        let text = found.to_string();
+        assert!(text.contains("SYNs of their own"), "{text}");
+        assert!(
+            text.contains("less cost") && text.contains("lab0"),
+            "{text}"
+        );
+        assert!(text.contains(expected), "{text}");
+        // What is missing can be had.
+        assert_eq!(
+            text.contains("cap_ipc_lock"),
+            rights == "cap_net_raw",
+            "{text}"
+        );
+    }
+}

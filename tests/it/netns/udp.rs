@@ -107,13 +107,13 @@ impl Drop for Echo {
 }
 
 /// Two namespaces, and a target that echoes on some ports and reports every closed one.
-struct Udp {
-    wire: Wire,
+pub(super) struct Udp {
+    pub(super) wire: Wire,
     _echo: Echo,
 }
 
 impl Udp {
-    fn new(ports: &[u16]) -> Self {
+    pub(super) fn new(ports: &[u16]) -> Self {
         let wire = Wire::create().unwrap();
         let echo = Echo::start(&wire.target, ports);
         for version in ["ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"] {
@@ -142,7 +142,7 @@ impl Udp {
             .unwrap();
     }
 
-    fn inside(&self, program: Program) -> Ended {
+    pub(super) fn inside(&self, program: Program) -> Ended {
         self.wire.scanner.enter(|| program.run()).unwrap()
     }
 

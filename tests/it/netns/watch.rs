@@ -29,10 +29,14 @@ impl<'a> Watch<'a> {
             "table netdev watch {{
                {counters}
                set asked {{ type ipv4_addr . inet_service; size 600000; flags dynamic; }}
+               set asked_udp {{ type ipv4_addr . inet_service; size 600000; flags dynamic; }}
+               set asked_v6 {{ type ipv6_addr . inet_service; size 600000; flags dynamic; }}
                chain arriving {{
                  type filter hook ingress device lab0 priority 0;
                  {rules}
                  {SYN} add @asked {{ ip daddr . tcp dport }}
+                 {SYN} add @asked_v6 {{ ip6 daddr . tcp dport }}
+                 add @asked_udp {{ ip daddr . udp dport }}
                }}
              }}"
         );

@@ -4,7 +4,7 @@
 use super::{Engine, Network, target};
 use crate::netns::watch::{SYN, Watch, Watched};
 use crate::program::{Ended, Program};
-use crate::result::{Document, Port};
+use crate::result::{Document, Port, numbers};
 use portolan_lab::{Seed, random_ports};
 use std::collections::BTreeMap;
 
@@ -60,6 +60,45 @@ fn check_parts(network: &Network, signal: &str, seed: u64) -> u64 {
     }
     assert_eq!(ports(&run(program)), expected);
     watch.counted("again")
+}
+
+/// How many ports a checkpoint decides: those that are open, and the sets of others.
+fn decided(checkpoint: &str) -> u64 {
+    let (_, content) = checkpoint.split_once('\n').unwrap();
+    let content: serde_json::Value = serde_json::from_str(content).unwrap();
+    let count = |host: &serde_json::Value| {
+        let groups = host["outcome"]["groups"].as_array().unwrap().iter();
+        let groups = groups.map(|group| {
+            let few = group["few"].as_array().unwrap().len();
+            few + numbers(group["many"].as_str().unwrap()).len()
+        });
+        groups.sum::<usize>() + host["open"].as_array().unwrap().len()
+    };
+    let hosts = content["hosts"].as_array().unwrap();
+    u64::try_from(hosts.iter().map(count).sum::<usize>()).unwrap()
+}
+
+#[test]
+fn a_killed_run_loses_and_repeats_nothing_that_its_checkpoint_decides() {
+    let network = network();
+    let watched = [("syns", SYN), ("again", AGAIN)].map(|(name, rule)| Watched { name, rule });
+    let watch = Watch::start(&network.wire.target, &watched);
+    let mut running = network.wire.scanner.enter(|| start().start()).unwrap();
+    running.wait_until(|it| it.path("checkpoint").exists());
+    let enough = watch.counted("syns") + 2_000;
+    running.wait_until(|_| watch.counted("syns") >= enough);
+    running.signal("KILL");
+    let ended = running.end();
+    assert_eq!(ended.code, None);
+    let (sent, known) = (watch.counted("syns"), decided(&ended.file("checkpoint")));
+    assert!(known > 0 && known < sent, "{known} of {sent}");
+    let found = ports(&network.inside(next(&ended)).expect_code(0));
+    let open = found.iter().filter(|(_, port)| port.state == "open");
+    assert!(open.map(|(port, _)| port).eq(&network.open));
+    assert_eq!(found.len(), usize::from(PORTS));
+    // Every port that is not decided is asked, once, and nothing else.
+    assert_eq!(watch.counted("syns") - sent, u64::from(PORTS) - known);
+    assert_eq!(watch.counted("again"), sent - known);
 }
 
 fn network() -> Network {

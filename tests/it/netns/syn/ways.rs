@@ -120,7 +120,7 @@ const PORTS: u16 = 20_000;
 const RATE: u32 = 5_000;
 
 /// How long the interface is down.
-const DOWN: Duration = Duration::from_secs(1);
+const DOWN: Duration = Duration::from_secs(3);
 
 #[test]
 fn an_interface_that_goes_down_for_a_while_loses_nothing() {

@@ -87,7 +87,7 @@ fn ports_of_a_host_that_went_silent_for_good_are_not_tested() {
 }
 
 /// How long the link is down.
-const DOWN: Duration = Duration::from_secs(1);
+const DOWN: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_link_that_is_down_for_a_while_hides_nothing() {
