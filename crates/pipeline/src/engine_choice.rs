@@ -1,7 +1,7 @@
 //! Which engine probes: raw packets where they may be sent, and connections elsewhere.
 
 use crate::prepare::PrepareError;
-use portolan_model::EngineChoice;
+use portolan_model::{EngineChoice, Plan};
 use portolan_net::privilege::{NoPackets, file_limit, may_use_packets};
 use portolan_scan::SOURCE_PORTS;
 
@@ -25,7 +25,7 @@ fn decide(
     files: u64,
     may_use_packets: impl FnOnce() -> Result<(), NoPackets>,
 ) -> Result<EngineChoice, PrepareError> {
-    let odd = source_port.filter(|port| *port == 0 || !port.is_multiple_of(SOURCE_PORTS));
+    let odd = source_port.filter(|port| !begins_block(*port));
     match (wished, odd) {
         (Some(EngineChoice::Connect), _) => Ok(EngineChoice::Connect),
         (None, odd) => {
@@ -45,6 +45,44 @@ fn decide(
             Ok(EngineChoice::Syn)
         }
     }
+}
+
+/// Which engine asks the TCP ports of `plan` when the user wished for `wished`, and why that one;
+/// `None`: there are no such ports.
+pub fn engine_reason(plan: &Plan, wished: Option<EngineChoice>) -> Option<String> {
+    if plan.tcp.is_empty() {
+        return None;
+    }
+    let files = file_limit().map_or(u64::MAX, |limit| limit.hard);
+    let why = why(plan, wished, files, may_use_packets);
+    Some(format!("the engine is {}: {why}", plan.engine.as_str()))
+}
+
+fn why(
+    plan: &Plan,
+    wished: Option<EngineChoice>,
+    files: u64,
+    may_use_packets: impl FnOnce() -> Result<(), NoPackets>,
+) -> String {
+    match (wished, plan.engine, plan.source_port) {
+        (Some(_), ..) => "it was asked for".to_owned(),
+        (None, EngineChoice::Syn, _) => "raw packets may be sent".to_owned(),
+        (None, EngineChoice::Connect, Some(port)) if !begins_block(port) => format!(
+            "raw packets come from a block of {SOURCE_PORTS} ports, which {port} does not begin"
+        ),
+        (None, EngineChoice::Connect, _) if files < FILES_MIN => {
+            format!("raw packets need {FILES_MIN} open files, and this process may have {files}")
+        }
+        (None, EngineChoice::Connect, _) => match may_use_packets() {
+            Err(why) => why.to_string(),
+            Ok(()) => "the scan began with it".to_owned(),
+        },
+    }
+}
+
+/// Whether a block of source ports can begin with `port`.
+const fn begins_block(port: u16) -> bool {
+    port != 0 && port.is_multiple_of(SOURCE_PORTS)
 }
 
 #[cfg(test)]

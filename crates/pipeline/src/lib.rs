@@ -32,6 +32,7 @@ mod ways;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use ended::FoundHosts;
+pub use engine_choice::engine_reason;
 pub use prepare::{
     Authority, PrepareError, Prepared, Source, Transports, Wish, current_engine, current_scope,
     prepare,

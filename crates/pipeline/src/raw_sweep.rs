@@ -60,6 +60,8 @@ pub(crate) struct RawOptions {
     pub(crate) known: HashSet<IpAddr>,
     /// Of the receive ring of each interface.
     pub(crate) receive_bytes: usize,
+    /// Whether the user is told how packets pass each interface.
+    pub(crate) tells_passage: bool,
 }
 
 /// Starts the thread. It ends when the order is exhausted or [`Control::drain`] is set, and says
@@ -128,6 +130,7 @@ impl Worker {
             self.options.io,
             self.options.receive_bytes,
         )?;
+        ways.tells_passage = self.options.tells_passage;
         let order = self.options.sweep.order.clone();
         let thread = match ways.open_ahead(order.ranges())? {
             Opened::All => Thread::Packets,

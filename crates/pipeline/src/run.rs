@@ -41,6 +41,8 @@ pub struct RunRequest {
     /// Bytes for packets that were received on an interface and not looked at yet; `None`: what is
     /// usual. Without meaning for connections.
     pub receive_bytes: Option<usize>,
+    /// Whether notices tell how packets pass each interface.
+    pub tells_passage: bool,
 }
 
 /// How a run ended.
@@ -172,6 +174,7 @@ pub async fn run(
     let beside = Beside {
         known: collector.known(),
         receive_bytes: request.receive_bytes,
+        tells_passage: request.tells_passage,
     };
     let (sweeps, limited) = ((sweep_of, beside), (limits, workers));
     start_sweeps(plan, limited, &orders, sweeps, (&control, &words_in))?;

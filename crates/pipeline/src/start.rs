@@ -24,6 +24,8 @@ pub(crate) struct Beside {
     pub(crate) known: HashSet<IpAddr>,
     /// Of the receive ring of each interface; `None`: as much as is usual.
     pub(crate) receive_bytes: Option<usize>,
+    /// Whether the user is told how packets pass each interface.
+    pub(crate) tells_passage: bool,
 }
 
 /// Starts the sweep of each transport that has ports.
@@ -79,6 +81,7 @@ fn raw_options(
         discovery: plan.discovery,
         known: beside.known,
         receive_bytes: beside.receive_bytes.unwrap_or(Ring::BYTES),
+        tells_passage: beside.tells_passage,
         sweep,
     })
 }

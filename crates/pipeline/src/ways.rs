@@ -5,7 +5,7 @@ mod ahead;
 
 pub(crate) use ahead::Opened;
 
-use portolan_model::{IoChoice, Moment, Reason, Scope};
+use portolan_model::{IoChoice, Moment, Reason, Scope, Text};
 use portolan_net::filter::{Filter, Wanted};
 use portolan_net::link::{Link, LinkKind};
 use portolan_net::neighbours;
@@ -58,8 +58,10 @@ pub(crate) struct Ways {
     /// Requests a second.
     rate: f64,
     io: IoChoice,
-    /// What the user asked for of the interfaces and did not get.
+    /// What the user asked for of the interfaces and did not get; and how packets pass, where that
+    /// is to be told.
     pub(crate) notes: Vec<String>,
+    pub(crate) tells_passage: bool,
     /// Of the receive ring of each interface.
     receive_bytes: usize,
     /// Every interface that the scan needs is open, and the right to open others is given up.
@@ -124,6 +126,7 @@ impl Ways {
             rate: rate.unwrap_or(REQUESTS_RATE).clamp(0.1, REQUESTS_RATE),
             io,
             notes: Vec::new(),
+            tells_passage: false,
             receive_bytes,
             is_all_open: false,
             lines: Vec::new(),
@@ -305,13 +308,18 @@ impl Ways {
                 )));
             }
             let mut line = Line::open(link, &sources, gateways, self)?;
-            // Where there is no better way packet sockets do; `portolan doctor` says why.
-            let taken = line.take_frames(&self.ports, self.io);
-            if let (Err(why), IoChoice::Xdp) = (taken, self.io) {
-                self.notes.push(format!(
-                    "nothing was received by XDP sockets, as was asked for: {why}"
-                ));
-                let _ = line.take_frames(&self.ports, IoChoice::Auto);
+            // Where there is no better way packet sockets do.
+            match line.take_frames(&self.ports, self.io) {
+                Err(why) if self.io == IoChoice::Xdp => {
+                    self.notes.push(format!(
+                        "nothing was received by XDP sockets, as was asked for: {why}"
+                    ));
+                    let _ = line.take_frames(&self.ports, IoChoice::Auto);
+                }
+                taken if self.tells_passage => {
+                    self.notes.push(passage(&line.link.name, taken));
+                }
+                _ => {}
             }
             match open.and_then(|at| self.lines.get_mut(at)) {
                 Some(place) => *place = line,
@@ -636,6 +644,14 @@ fn together(rate: f64) -> (usize, Duration) {
     let together = (rate * REQUESTS_EVERY.as_secs_f64()).max(1.0) as u32;
     let pause = Duration::from_secs_f64(f64::from(together) / rate);
     (usize::try_from(together).unwrap_or(1), pause)
+}
+
+/// How packets pass an interface, and why not better.
+fn passage(name: &Text, taken: Result<(), WhyNot>) -> String {
+    match taken {
+        Ok(()) => format!("packets leave {name} by an XDP socket"),
+        Err(why) => format!("packets leave {name} by a packet socket: {why}"),
+    }
 }
 
 fn reason_of(error: &RouteError) -> Reason {

@@ -56,7 +56,7 @@ pub(crate) struct ShowArgs {
         help_heading = "Output"
     )]
     pub(crate) quiet: bool,
-    /// Say more: reasons, probes, whole banners
+    /// Say more: the engine and why, ways out, reasons, probes, whole banners
     #[arg(
         short,
         long,

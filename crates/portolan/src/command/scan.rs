@@ -12,8 +12,8 @@ use portolan_model::{Depth, Document, EngineChoice, Event, Hosts, Pace, Plan, Pr
 use portolan_net::rights::keep_only;
 use portolan_pipeline::{
     Authority, Checkpoint, CheckpointError, Ended, Finished, PrepareError, RunRequest,
-    SegmentError, Source, Transports, Wish, current_engine, current_scope, prepare, preview,
-    run as run_plan,
+    SegmentError, Source, Transports, Wish, current_engine, current_scope, engine_reason, prepare,
+    preview, run as run_plan,
 };
 use portolan_report::{
     Format, Only, Options, write_document, write_event, write_preview, write_preview_json,
@@ -126,7 +126,7 @@ impl Scan<'_> {
 
     /// Everything that can be wrong is found here, before anything is sent.
     async fn ready(&self) -> anyhow::Result<Ready> {
-        let (plan, resume, notices) = if let Some(path) = &self.args.resume {
+        let (plan, resume, mut notices) = if let Some(path) = &self.args.resume {
             let checkpoint = Checkpoint::read(path)?;
             check_scope_again(checkpoint.plan())?;
             let mut plan = current_scope(checkpoint.plan())
@@ -134,17 +134,20 @@ impl Scan<'_> {
             plan.pace.max_time_s = self.args.max_time.map(|time| time.seconds);
             let began_with = plan.engine;
             let plan = current_engine(plan, self.engine())?;
-            let notices = (plan.engine != began_with).then(|| {
+            let notices: Option<String> = (plan.engine != began_with).then(|| {
                 let (before, now) = (began_with.as_str(), plan.engine.as_str());
                 format!("the scan began with the {before} engine and goes on with {now}")
             });
-            (plan, Some(checkpoint), notices.into_iter().collect())
+            (plan, Some(checkpoint), Vec::from_iter(notices))
         } else {
             let prepared = prepare(self.wish()?).await?;
             (prepared.plan, None, prepared.notices)
         };
         if self.args.dry_run {
             return Ok(Ready::Preview(Box::new(preview(&plan)?)));
+        }
+        if self.show.verbose {
+            notices.extend(engine_reason(&plan, self.engine()));
         }
         let checkpoint = self.checkpoint_path();
         if let Some(path) = &checkpoint {
@@ -160,6 +163,7 @@ impl Scan<'_> {
                 .args
                 .receive_buffer
                 .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            tells_passage: self.show.verbose,
         };
         Ok(Ready::Run(Box::new(ReadyRun {
             request,

@@ -104,6 +104,7 @@ impl Facts {
         let rights = [Capability::Bpf, Capability::NetAdmin].into_iter();
         let missing = rights.filter(|it| self.privilege.holds(*it) != Some(true));
         let missing: Vec<&str> = missing.map(Capability::name).collect();
+        let lacks = !missing.is_empty();
         let receives = if missing.is_empty() {
             "`--io xdp` receives by them as well.".to_owned()
         } else {
@@ -113,7 +114,15 @@ impl Facts {
             )
         };
         let meaning = format!("Raw packets leave by them at less cost.{elsewhere} {receives}");
-        ok(NAME, good.join(", "), meaning)
+        let found = ok(NAME, good.join(", "), meaning);
+        if lacks {
+            found.mended(
+                "sudo setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep \
+                 \"$(command -v portolan)\"",
+            )
+        } else {
+            found
+        }
     }
 
     fn sandbox(&self) -> Check {
