@@ -3,9 +3,9 @@
 
 use super::{Town, address, check_host, neighbours, some_ports};
 use crate::result::Document;
-use portolan_lab::crowd::{Closed, Host, Noise, Ports, Talk, Way};
+use portolan_lab::crowd::{Closed, Host, Noise, Ports, Segment, Talk, Way};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 const PORTS: u16 = 1_000;
@@ -41,6 +41,49 @@ fn answers_that_are_cut_short_count_for_nothing() {
 #[test]
 fn forged_icmp_messages_count_for_nothing() {
     check_noise(Noise::EveryIcmpForged);
+}
+
+/// Hosts behind a router that say nothing themselves, while `noise` comes for each SYN to them.
+fn check_nobody_is_found(noise: Noise) {
+    let addresses = Segment::ADDRESSES;
+    let routers = [
+        IpAddr::V4(addresses.router),
+        IpAddr::V6(addresses.router_v6),
+    ]
+    .map(Host::at);
+    let [mac, mac_v6] = [routers[0].mac, routers[1].mac];
+    let behind = |last: u8| Host::behind(mac, Ipv4Addr::new(203, 0, 113, last));
+    let behind_v6 = |last: u8| {
+        let address = Ipv6Addr::new(0x2001, 0xdb8, 0x65, 0, 0, 0, 0, last.into());
+        Host::behind(mac_v6, address)
+    };
+    let good = [behind(8), behind_v6(8)].map(|host| host.open(&[100]));
+    let quiet = (9..16).flat_map(|last| [behind(last), behind_v6(last)]);
+    let quiet = quiet.map(|host| Host {
+        echo: false,
+        ..host.closed(Closed::Silent).noise(Ports::All, noise)
+    });
+    let town = Town::new(good.into_iter().chain(routers).chain(quiet).collect());
+    let ended = town.scan("203.0.113.8/29 2001:db8:65::8/125 -p 98-102 --discovery always");
+    let document = Document::of(&ended.expect_code(0));
+    for address in ["203.0.113.8", "2001:db8:65::8"] {
+        assert_eq!(document.open(address), [100]);
+    }
+    assert_eq!(document.hosts().len(), 2, "{noise:?}: {}", document.0);
+    let reasons = document.unanswered_reasons();
+    assert_eq!(reasons, [("no answer to discovery", 14 * 5)].into());
+    // Each was looked for, and the noise was made.
+    let record = town.crowd.record();
+    for address in [behind(9).address, behind_v6(9).address] {
+        assert!(record.heard(address).unwrap().syns >= 4, "{address}");
+    }
+}
+
+#[test]
+fn forged_answers_find_no_host() {
+    for noise in [Noise::CutShort, Noise::EveryIcmpForged, Noise::Forged] {
+        check_nobody_is_found(noise);
+    }
 }
 
 #[test]
