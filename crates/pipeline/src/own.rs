@@ -12,24 +12,23 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// Reads the addresses of this machine. Where they cannot be read, nothing is joined.
-    pub(crate) fn read() -> Self {
+    /// Reads the addresses of this machine and, when any of `targets` is one of them, its listening
+    /// sockets with their processes: this takes rights that a run does not keep. Where they cannot
+    /// be read, nothing is joined.
+    pub(crate) fn read(targets: &AddressSet) -> Self {
         let mut addresses = interface::attached().map(|it| it.own).unwrap_or_default();
         // All of 127.0.0.0/8 is this host (RFC 1122 §3.2.1.3), whatever is assigned.
         let loopback = AddressSet::network(IpAddr::V4(Ipv4Addr::LOCALHOST), 8);
         addresses.extend_from(&loopback.unwrap_or_default());
+        let listeners = if addresses.intersection(targets).is_empty() {
+            Vec::new()
+        } else {
+            let listening = listeners::listening().map(|it| it.listeners);
+            listening.unwrap_or_default()
+        };
         Self {
             addresses,
-            listeners: Vec::new(),
-        }
-    }
-
-    /// Reads the listening sockets of this machine with their processes, when any of `targets` is an
-    /// address of it. This takes rights that a run does not keep.
-    pub(crate) fn look_behind(&mut self, targets: &AddressSet) {
-        if !self.addresses.intersection(targets).is_empty() {
-            let listening = listeners::listening().map(|it| it.listeners);
-            self.listeners = listening.unwrap_or_default();
+            listeners,
         }
     }
 

@@ -144,9 +144,7 @@ pub async fn run(
     let limits = Limits::of(plan, orders.total());
     let started = Instant::now();
     let run = describe(&request)?;
-    let mut own = Own::read();
-    own.look_behind(&plan.addresses);
-    let mut collector = Collector::new(plan, own);
+    let mut collector = Collector::new(plan, Own::read(&plan.addresses));
     collector.tell(Event::RunStarted {
         run: run.clone(),
         addresses: u64::try_from(plan.addresses.len()).unwrap_or(u64::MAX),
