@@ -20,4 +20,4 @@ pub use responder::Responder;
 pub use routed::{Routed, RoutedAddresses};
 pub use seed::{Seed, random_ports};
 pub use tunnel::{Tunnel, TunnelAddresses};
-pub use wire::{Wire, WireAddresses};
+pub use wire::{Over, Wire, WireAddresses};

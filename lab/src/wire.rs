@@ -97,6 +97,45 @@ impl Wire {
         Ok(QUEUED.v4[1])
     }
 
+    /// Joins the two by a further pair, with an interface of `kind` over the scanner's end of it, and
+    /// tells the addresses of the target on it; `None`: this kernel has no such interfaces.
+    pub fn join_over(&self, kind: Over) -> Result<Option<(Ipv4Addr, Ipv6Addr)>, LabError> {
+        let (name, over) = (STACKED.name, OVER);
+        let peer = ["peer", "name", name, "netns", self.target.name()];
+        let add = ["link", "add", name, "type", "veth"];
+        self.scanner.ip(&[&add[..], &peer].concat())?;
+        for side in [&self.scanner, &self.target] {
+            side.ip(&["link", "set", name, "up"])?;
+        }
+        let above = ["link", "add", "link", name, "name", over, "type"];
+        let at_target = match kind {
+            Over::Bridge => {
+                self.scanner.ip(&["link", "add", over, "type", "bridge"])?;
+                self.scanner.ip(&["link", "set", name, "master", over])?;
+                name
+            }
+            Over::Macvlan => {
+                self.scanner.ip(&[&above[..], &["macvlan"]].concat())?;
+                name
+            }
+            Over::Vlan => {
+                let tagged = [&above[..], &["vlan", "id", "10"]].concat();
+                if self.scanner.ip(&tagged).is_err() {
+                    return Ok(None);
+                }
+                self.target.ip(&tagged)?;
+                over
+            }
+        };
+        bring_up(&self.scanner, over, STACKED.v4[0], STACKED.v6[0])?;
+        bring_up(&self.target, at_target, STACKED.v4[1], STACKED.v6[1])?;
+        self.scanner.enter(|| {
+            await_answer(IpAddr::V4(STACKED.v4[1]))?;
+            await_answer(IpAddr::V6(STACKED.v6[1]))
+        })??;
+        Ok(Some((STACKED.v4[1], STACKED.v6[1])))
+    }
+
     /// Makes packets from the scanner wait a few milliseconds, as on a real network. Without that
     /// an answer comes while the packet is still being sent, and the kernel treats it otherwise.
     pub fn delay(&self) -> Result<(), LabError> {
@@ -188,6 +227,20 @@ impl Wire {
     }
 }
 
+/// An interface over another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A bridge with the other one as its port.
+    Bridge,
+    /// A further hardware address of the other one.
+    Macvlan,
+    /// A network of its own by a tag (IEEE 802.1Q).
+    Vlan,
+}
+
+/// What it is called.
+const OVER: &str = "lab4";
+
 /// The two ends of a veth pair.
 pub(crate) struct LinkEnds {
     pub(crate) v4: [Ipv4Addr; 2],
@@ -214,6 +267,16 @@ const QUEUED: LinkEnds = LinkEnds {
         Ipv6Addr::new(0x2001, 0xdb8, 3, 0, 0, 0, 0, 2),
     ],
     name: "lab2",
+};
+
+/// The pair of [`Wire::join_over`].
+const STACKED: LinkEnds = LinkEnds {
+    v4: [Ipv4Addr::new(198, 18, 4, 1), Ipv4Addr::new(198, 18, 4, 2)],
+    v6: [
+        Ipv6Addr::new(0x2001, 0xdb8, 4, 0, 0, 0, 0, 1),
+        Ipv6Addr::new(0x2001, 0xdb8, 4, 0, 0, 0, 0, 2),
+    ],
+    name: "lab3",
 };
 
 /// Joins two namespaces by a veth pair whose ends share a /30 and a /64.

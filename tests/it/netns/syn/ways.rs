@@ -4,7 +4,7 @@
 use super::{Engine, Network, target, target_v6};
 use crate::netns::watch::{SYN, Watch, Watched};
 use crate::result::Document;
-use portolan_lab::{Namespace, Responder, Tunnel, Wire, random_ports};
+use portolan_lab::{Namespace, Over, Responder, Tunnel, Wire, random_ports};
 use std::time::Duration;
 
 /// Finds all of the open ports of `address` and nothing else.
@@ -75,6 +75,22 @@ fn every_host_is_reached_by_its_own_interface() {
     let document = network.found(&format!("{} -p -", addresses.join(" ")));
     for address in &addresses {
         check_all(&document, address, &network.open, 65_535);
+    }
+}
+
+#[test]
+fn an_interface_over_another_carries_a_scan() {
+    for (kind, seed) in [(Over::Bridge, 34), (Over::Macvlan, 35), (Over::Vlan, 36)] {
+        let network = Network::new(Engine::Syn, random_ports(seed, 200));
+        let Some((v4, v6)) = network.wire.join_over(kind).unwrap() else {
+            // Kernels without VLANs exist; every one has the other two.
+            assert_eq!(kind, Over::Vlan);
+            continue;
+        };
+        for address in [v4.to_string(), v6.to_string()] {
+            let document = network.found(&format!("{address} -p -"));
+            check_all(&document, &address, &network.open, 65_535);
+        }
     }
 }
 
