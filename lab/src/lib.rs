@@ -13,7 +13,7 @@ mod seed;
 mod tunnel;
 mod wire;
 
-pub use daemons::{Daemon, DaemonService, Daemons};
+pub use daemons::{Daemon, DaemonService, Daemons, Origin};
 pub use namespace::{LabError, Namespace, available, sweep};
 pub use prefix_responder::PrefixResponder;
 pub use responder::Responder;

@@ -1,6 +1,8 @@
 //! A thousand UDP ports of one host with the ICMP limits that Linux has by default, a dozen real
 //! daemons on them: what is found, and how long it takes.
 
+mod daemons;
+
 use super::machine::Machine;
 use super::measure::{Outcome, Subject, Usage};
 use super::table::{Goal, median};
@@ -30,6 +32,12 @@ pub(crate) struct Options {
     /// Kill a run after this many seconds
     #[arg(long, default_value_t = 1_800)]
     timeout_s: u64,
+    /// Ask every service of its real daemon instead, one after the other, and tell which answer
+    #[arg(long)]
+    daemons: bool,
+    /// With --daemons: only those that offer this service, and nothing is kept
+    #[arg(long, requires = "daemons")]
+    service: Option<String>,
 }
 
 /// One run.
@@ -59,14 +67,17 @@ struct Record {
 
 /// Measures, prints, keeps; fails when a goal is missed.
 pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
+    if options.daemons {
+        return daemons::run(root, options.service.as_deref());
+    }
     let program = super::build(root)?;
     let wire = Wire::create()?;
-    let daemons = Daemons::start(&wire.target, &Daemons::ALL)?;
+    let daemons = Daemons::start(&wire.target, &Daemons::DOZEN)?;
     let machine = Machine::here();
     println!("{machine}");
     println!(
         "{} daemons, {} services",
-        Daemons::ALL.len(),
+        Daemons::DOZEN.len(),
         daemons.services().len()
     );
     // What a daemon opens for itself, as a client does, is not closed.
@@ -87,7 +98,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
     let record = Record {
         machine,
         ports: PORTS,
-        daemons: Daemons::ALL.iter().map(|it| it.name).collect(),
+        daemons: Daemons::DOZEN.iter().map(|it| it.name).collect(),
         services: daemons.services().len(),
         timeout_s: options.timeout_s,
         runs,
@@ -135,10 +146,10 @@ fn one(
     let Outcome { usage, stdout, .. } = subject.measure(&wire.scanner)?;
     let open = open_ports(&stdout);
     let has = |port: u16| open.contains(&port);
-    let found = Daemons::ALL
+    let found = Daemons::DOZEN
         .iter()
         .filter(|it| it.services.iter().any(|it| has(it.port)));
-    let services = Daemons::ALL.iter().flat_map(|it| it.services);
+    let services = Daemons::DOZEN.iter().flat_map(|it| it.services);
     let run = Run {
         program,
         daemons: found.count(),
@@ -151,7 +162,7 @@ fn one(
         run.program,
         run.usage.seconds,
         run.daemons,
-        Daemons::ALL.len(),
+        Daemons::DOZEN.len(),
         run.services,
         run.false_open,
         if run.usage.timed_out {
@@ -209,7 +220,7 @@ fn goals(runs: &[Run]) -> Vec<Goal> {
     vec![
         goal(
             "runs that missed a daemon",
-            count(|it| it.daemons < Daemons::ALL.len()),
+            count(|it| it.daemons < Daemons::DOZEN.len()),
             0.0,
         ),
         goal(
