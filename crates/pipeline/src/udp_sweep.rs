@@ -101,6 +101,7 @@ pub(crate) fn start(
                 control,
                 words,
                 before: Figures::default(),
+                found_rate: None,
                 dropped: 0,
             }
             .run()
@@ -124,6 +125,8 @@ struct Worker {
     claimed: Vec<(bool, u16, Option<u8>)>,
     /// Counts of the windows that are done.
     before: Figures,
+    /// The pace that the window before found.
+    found_rate: Option<f64>,
     /// Datagrams that sockets had no room for, so far.
     dropped: u64,
 }
@@ -254,6 +257,7 @@ impl Worker {
         let engine = self.options.sweep.engine;
         let options = UdpOptions {
             rate: engine.rate,
+            found_rate: self.found_rate,
             host_rate: engine.host_rate,
             patience: engine.patience,
         };
@@ -286,6 +290,7 @@ impl Worker {
         let figures = engine.figures();
         self.write_gauge(figures);
         self.before = merge(self.before, figures);
+        self.found_rate = engine.found_rate();
         Ok(!self.is_draining())
     }
 

@@ -1,6 +1,7 @@
 //! What is known of one host: how it answers, how many ICMP errors it sends, and how fast it is
 //! asked because of that.
 
+use super::pace::Answers;
 use portolan_model::{Moment, Reason};
 use std::time::Duration;
 
@@ -34,6 +35,20 @@ pub(super) struct Host {
     pub(super) next: Moment,
     /// Time between two probes, where its own errors set it.
     pub(super) spacing: Option<Duration>,
+    /// Answers of the lane so far.
+    answers: Answers,
+    /// How often its pace was halved because answers came late.
+    halvings: u8,
+    /// Since when it waits until the others are done, because it is slow.
+    late_since: Option<Moment>,
+    /// Probes that left since something came from it.
+    pub(super) unheard: u32,
+    /// It is being seen whether it still answers.
+    pub(super) is_awaited: bool,
+    /// A port that answered.
+    pub(super) open_witness: Option<u32>,
+    /// A port that was reported closed.
+    pub(super) closed_witness: Option<u32>,
 }
 
 /// When first probes of one pass left, and those of them that were refused.
@@ -67,7 +82,64 @@ const BURST_MIN: u32 = 4;
 /// Refused ports from which a rate can be taken.
 const RATED_MIN: u32 = 8;
 
+/// A host is asked no slower than so many halvings of the usual pace, because of loss.
+const HALVINGS_MAX: u8 = 5;
+/// Hosts whose next pass takes longer wait until the others are done.
+const PASS_TIME: Duration = Duration::from_millis(250);
+
 impl Host {
+    /// Takes an answer to the first question or, after silence, to a later one.
+    pub(super) fn answer(&mut self, silent_before: u8) {
+        self.answers.add(silent_before);
+    }
+
+    /// The answers since it was last asked for them.
+    pub(super) const fn answers(&self) -> Answers {
+        self.answers
+    }
+
+    pub(super) fn forget_answers(&mut self) {
+        self.answers = Answers::default();
+    }
+
+    /// Halves its pace.
+    pub(super) fn slow_down(&mut self) {
+        let halvings = if self.answers.are_mostly_late() { 2 } else { 1 };
+        self.halvings = self.halvings.saturating_add(halvings).min(HALVINGS_MAX);
+    }
+
+    /// By how much it is asked more slowly than usual.
+    pub(super) fn slowdown(&self) -> u32 {
+        1 << self.halvings.min(HALVINGS_MAX)
+    }
+
+    /// Whether its next pass would keep others waiting, which are asked `apart`.
+    pub(super) fn is_slow(&self, apart: Duration) -> bool {
+        if self.halvings == 0 && self.spacing.is_none() {
+            return false;
+        }
+        let apart = apart.saturating_mul(self.slowdown());
+        let apart = self.spacing.map_or(apart, |spacing| spacing.max(apart));
+        apart.saturating_mul(self.left) > PASS_TIME
+    }
+
+    /// Lets it wait for the others.
+    pub(super) fn set_late(&mut self, now: Moment) {
+        self.late_since = Some(now);
+    }
+
+    /// Whether it is asked after the others.
+    pub(super) const fn is_late(&self) -> bool {
+        self.late_since.is_some()
+    }
+
+    /// Its turn has come: the time that it waited says nothing of its rate.
+    pub(super) fn go_on(&mut self, now: Moment) {
+        let waited = self.late_since.map(|since| now.since(since));
+        let waited = waited.unwrap_or_default();
+        self.second_since = self.second_since.map(|since| since + waited);
+    }
+
     pub(super) fn left_first(&mut self, now: Moment) {
         self.burst.first.get_or_insert(now);
         self.burst.last = now;

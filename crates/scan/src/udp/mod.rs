@@ -9,8 +9,10 @@
 //! What is not here: what is asked and what a reply proves (`portolan-catalog`), sockets
 //! (`portolan-net`), and the order.
 
+mod alive;
 mod host;
 mod ledger;
+mod pace;
 mod passes;
 mod probe;
 mod tokens;
@@ -18,6 +20,7 @@ mod tokens;
 use crate::{Figures, Loss, Verdict};
 use host::Host;
 use ledger::{Ledger, Pair, index};
+use pace::Pace;
 use passes::{PASSES_OTHERS, PASSES_UNSEEN};
 use portolan_model::{Endpoint, Moment, Reason};
 use std::cmp::Reverse;
@@ -54,6 +57,8 @@ pub struct UdpEngine<L> {
     /// Passes that each lane had.
     passes: [u8; 2],
     last_sent: Moment,
+    /// When the last lane ended.
+    ended: Moment,
     next: Moment,
     /// Further questions to a port that was just asked.
     pending: VecDeque<(Pair, u8)>,
@@ -66,6 +71,18 @@ pub struct UdpEngine<L> {
     verdicts: VecDeque<Verdict>,
     /// Ports of the lanes so far that are asked and not decided.
     left: u64,
+    /// How fast is sent in total.
+    pace: Pace,
+    /// Hosts that are asked again at their own pace when the others are done.
+    is_late_round: bool,
+    /// The first pass of the round.
+    round_start: u8,
+    /// What is sent to see whether hosts still answer.
+    checks: VecDeque<(Pair, Option<u8>)>,
+    /// How often that was sent.
+    check: u8,
+    /// Hosts from which an answer to it is awaited.
+    awaited: u32,
     probes: u64,
     decided: u64,
     loss: Loss,
@@ -78,6 +95,8 @@ pub struct UdpEngine<L> {
     held_until: Moment,
     /// Passes of the lane in which the receiver had no room for something.
     disturbed: u8,
+    /// Passes after which the pace was taken back.
+    crowded: u8,
     /// Whether the receiver had no room in the pass under way.
     is_disturbed: bool,
     draining: bool,
@@ -90,13 +109,20 @@ enum Lane {
     Services,
     /// The others.
     Others,
+    /// None: it is seen whether hosts that answered still do. Then comes the lane in it.
+    Checking(Next),
     /// None any more: what is silent is told.
     Finishing,
     Finished,
 }
 
-/// Datagrams a second in total, unless the user says otherwise.
-const RATE: f64 = 20_000.0;
+/// What comes after a look at who still answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Others,
+    Finishing,
+}
+
 /// Datagrams a second to one host, unless the user says otherwise.
 const HOST_RATE: f64 = 2_000.0;
 /// Positions looked at by one call of [`UdpEngine::poll_probe`] before it returns to the driver.
@@ -133,6 +159,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
             lane_start: 0,
             passes: [0; 2],
             last_sent: Moment::START,
+            ended: Moment::START,
             next: Moment::START,
             pending: VecDeque::new(),
             again: VecDeque::new(),
@@ -140,6 +167,12 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
             timed: HashMap::new(),
             verdicts: VecDeque::new(),
             left: 0,
+            pace: Pace::new(options.rate, options.found_rate),
+            is_late_round: false,
+            round_start: 0,
+            checks: VecDeque::new(),
+            check: 0,
+            awaited: 0,
             probes: 0,
             decided: 0,
             loss: Loss::default(),
@@ -148,6 +181,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
             refused: 0,
             held_until: Moment::START,
             disturbed: 0,
+            crowded: 0,
             is_disturbed: false,
             draining: false,
         }
@@ -160,8 +194,10 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
         let Some(host) = host.filter(|host| host.down.is_none()) else {
             return;
         };
+        let is_counted = host.is_late() == self.is_late_round;
         host.down = Some(reason);
-        self.left = self.left.saturating_sub(u64::from(host.left));
+        let left = if is_counted { host.left } else { 0 };
+        self.left = self.left.saturating_sub(u64::from(left));
         host.left = 0;
     }
 
@@ -187,6 +223,10 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
     pub fn poll_probe(&mut self, now: Moment) -> Option<UdpProbe> {
         if self.draining || self.next > now || self.is_over() {
             return None;
+        }
+        if let Lane::Checking(_) = self.lane {
+            let (pair, question) = self.checks.pop_front()?;
+            return self.send(now, pair, question);
         }
         if let Some((pair, question)) = self.next_further() {
             return self.send(now, pair, question);
@@ -230,9 +270,13 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
                 host.left_first(now);
             }
         } else if probe.pass > self.lane_start
+            && !matches!(self.lane, Lane::Checking(_))
             && let Some(host) = self.hosts.get_mut(index(pair.host))
         {
             host.begin_second(now);
+        }
+        if let Some(host) = self.hosts.get_mut(index(pair.host)) {
+            host.unheard = host.unheard.saturating_add(1);
         }
         if self.timed.len() < TIMED_MAX {
             self.timed.entry((pair, probe.source)).or_insert(now);
@@ -262,6 +306,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
 
     /// Takes a reply that came from `endpoint` to source `source`; `true`: it decided the port.
     pub fn handle_reply(&mut self, now: Moment, source: u8, endpoint: Endpoint) -> bool {
+        self.hear(endpoint.address);
         let Some(pair) = self.undecided(endpoint) else {
             return false;
         };
@@ -269,12 +314,19 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
         let silent_before = self.pass_of(source).saturating_sub(self.start_of(pair));
         self.loss.answer(silent_before);
         self.loss.open = self.loss.open.saturating_add(1);
+        if let Some(host) = self.hosts.get_mut(index(pair.host)) {
+            host.answer(silent_before);
+            host.open_witness = Some(pair.port);
+        }
         self.decide(pair, Reason::UdpResponse, rtt);
         true
     }
 
     /// Takes an ICMP error about a probe that left from `source`.
     pub fn handle_error(&mut self, now: Moment, source: u8, error: UdpError) {
+        if error.from == Some(error.endpoint.address) {
+            self.hear(error.endpoint.address);
+        }
         let Some(pair) = self.undecided(error.endpoint) else {
             return;
         };
@@ -288,15 +340,17 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
                 let sent = self.timed.get(&(pair, source)).copied();
                 if let Some(host) = self.hosts.get_mut(index(pair.host)) {
                     host.refuse(passes, sent);
+                    host.closed_witness = Some(pair.port);
                 }
                 Reason::Icmp(code)
             }
         };
         let rtt = self.round_trip(now, pair, source);
         let silent_before = self.pass_of(source).saturating_sub(self.start_of(pair));
-        let host = self.hosts.get(index(pair.host));
+        let host = self.hosts.get_mut(index(pair.host));
         // Where errors are limited, an error that did not come was not lost.
-        if silent_before == 0 || host.is_some_and(Host::reports_most) {
+        if let Some(host) = host.filter(|host| silent_before == 0 || host.reports_most()) {
+            host.answer(silent_before);
             self.loss.answer(silent_before);
         }
         self.decide(pair, reason, rtt.filter(|_| is_own));
@@ -304,6 +358,12 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
 
     /// Ends passes whose time is over.
     pub fn handle_timeout(&mut self, now: Moment) {
+        if let Lane::Checking(next) = self.lane {
+            if !self.draining && self.check_is_over(now) {
+                self.end_check(now, next);
+            }
+            return;
+        }
         if self.is_over() || self.draining || !self.is_through() {
             return;
         }
@@ -326,6 +386,14 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
         if !self.verdicts.is_empty() || self.lane == Lane::Finishing {
             return Some(Moment::START);
         }
+        if let Lane::Checking(_) = self.lane {
+            let moment = match (self.checks.is_empty(), self.awaited) {
+                (false, _) => self.next,
+                (true, 0) => Moment::START,
+                (true, _) => self.check_end(),
+            };
+            return Some(if moment <= now { Moment::START } else { moment });
+        }
         let has_more = self.cursor < self.positions && self.held.len() < HELD_MAX;
         let sends = has_more || !self.pending.is_empty() || !self.again.is_empty();
         let sends = sends.then_some(self.next);
@@ -347,6 +415,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
         self.pending.clear();
         self.again.clear();
         self.held.clear();
+        self.checks.clear();
     }
 
     /// Whether every position is decided, or the engine is drained.
@@ -361,6 +430,11 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
             decided: self.decided,
             loss: self.loss,
         }
+    }
+
+    /// Datagrams a second in total that were found to be right; `None` where the user gave them.
+    pub fn found_rate(&self) -> Option<f64> {
+        self.pace.found()
     }
 
     /// Replies and errors that decided nothing, so far.
@@ -424,11 +498,11 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
         let Some(host) = self.hosts.get(index(host)) else {
             return false;
         };
-        if host.down.is_some() {
+        if host.down.is_some() || host.is_late() != self.is_late_round {
             return false;
         }
         let number = self.pass.saturating_sub(self.lane_start);
-        let number = number.saturating_sub(self.disturbed);
+        let number = number.saturating_sub(self.void_passes());
         if self.options.patience.retries.is_some() {
             return true;
         }
@@ -482,7 +556,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
     }
 
     fn send(&mut self, now: Moment, pair: Pair, question: Option<u8>) -> Option<UdpProbe> {
-        let apart = Duration::from_secs_f64(1.0 / self.options.rate.unwrap_or(RATE).max(0.001));
+        let apart = self.pace.apart();
         let is_slowed = self.is_disturbed || self.disturbed > 0;
         let apart = if is_slowed { apart * 2 } else { apart };
         // A driver that comes late may catch up a little.
@@ -502,6 +576,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
         let rate = self.options.host_rate.unwrap_or(HOST_RATE).max(0.001);
         let apart = Duration::from_secs_f64(1.0 / rate);
         if let Some(host) = self.hosts.get_mut(index(host)) {
+            let apart = apart.saturating_mul(host.slowdown());
             let apart = host.spacing.map_or(apart, |spacing| spacing.max(apart));
             host.next = host.next.max(turn) + apart;
         }
@@ -520,7 +595,8 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
         if let Some(host) = self.hosts.get_mut(index(pair.host)) {
             host.has_answered |= has_left && reason.is_answer();
             if has_left && host.down.is_none() {
-                self.left = self.left.saturating_sub(1);
+                let is_counted = host.is_late() == self.is_late_round;
+                self.left = self.left.saturating_sub(u64::from(is_counted));
                 host.left = host.left.saturating_sub(1);
             }
             if let Some(rtt) = rtt {

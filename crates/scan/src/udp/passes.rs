@@ -1,8 +1,9 @@
 //! The passes of the engine: how many, how long each waits, and what silence means after the last.
 
-use super::host::Habit;
+use super::host::{Habit, Host};
 use super::ledger::{Pair, index};
-use super::{Ask, Lane, UDP_SOURCES, UdpEngine};
+use super::pace::Answers;
+use super::{Ask, HOST_RATE, Lane, Next, UDP_SOURCES, UdpEngine};
 use crate::Loss;
 use portolan_model::{Moment, Reason};
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub(super) const PASSES_UNSEEN: u8 = 3;
 pub(super) const PASSES_OTHERS: u8 = 2;
 /// No port gets more, unless the user says so.
 const PASSES_MAX: u8 = 8;
+/// So many more may be repeated because they proved nothing.
+const VOID_MAX: u8 = 4;
 /// How long a pass waits for answers, beside four round trips; later ones wait longer, because a
 /// service may have to think.
 const WAITS: [Duration; 4] = [
@@ -51,7 +54,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
             .get(index(pair.host))
             .is_some_and(|it| !it.has_answered);
         let most = match (lane, self.options.patience.retries) {
-            (Lane::Services, None) if unseen => PASSES_UNSEEN.saturating_add(self.disturbed),
+            (Lane::Services, None) if unseen => PASSES_UNSEEN.saturating_add(self.void_passes()),
             _ => u8::MAX,
         };
         let [services, others] = self.passes;
@@ -69,8 +72,8 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
     pub(super) fn start_of(&self, pair: Pair) -> u8 {
         let [services, _] = self.passes;
         match self.lane_of(pair) {
-            Lane::Services => 0,
-            _ => services,
+            Lane::Services => self.round_start,
+            _ => self.round_start.saturating_add(services),
         }
     }
 
@@ -80,6 +83,11 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
             .saturating_sub(source.min(UDP_SOURCES - 1))
             % UDP_SOURCES;
         self.pass.saturating_sub(behind)
+    }
+
+    /// Passes that prove nothing of silence: the receiver or the way had no room for all.
+    pub(super) fn void_passes(&self) -> u8 {
+        self.disturbed.saturating_add(self.crowded)
     }
 
     /// When the pass ends, if nothing ends it before.
@@ -122,6 +130,9 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
         let had = self.pass.saturating_sub(self.lane_start).saturating_add(1);
         let mut is_worth_it = false;
         for host in &mut self.hosts {
+            if host.is_late() != self.is_late_round {
+                continue;
+            }
             host.end_pass();
             host.spacing = match host.habit(now) {
                 Habit::LimitedTo(spacing) => Some(spacing),
@@ -129,9 +140,15 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
             };
             is_worth_it |= host.spacing.is_some();
         }
+        // What the first pass lost shows in the second.
+        if had > 1 {
+            self.find_pace();
+        }
+        self.set_slow_ones_late(now);
         self.disturbed = self.disturbed.saturating_add(u8::from(self.is_disturbed));
         self.is_disturbed = false;
-        let wanted = self.passes_wanted().saturating_add(self.disturbed);
+        let wanted = self.passes_wanted().saturating_add(self.void_passes());
+        let wanted = wanted.min(PASSES_MAX.saturating_add(VOID_MAX));
         let goes_on = self.left > 0
             && (had < wanted
                 || (is_worth_it && had < PASSES_MAX && self.options.patience.retries.is_none()));
@@ -142,22 +159,114 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
             return;
         }
         let [services, others] = &mut self.passes;
-        if self.lane == Lane::Services {
+        let next = if self.lane == Lane::Services {
             *services = had;
-            self.lane = Lane::Others;
-            self.pass = self.pass.saturating_add(1);
-            self.lane_start = self.pass;
+            Next::Others
         } else {
             *others = had;
-            self.lane = Lane::Finishing;
+            Next::Finishing
+        };
+        self.begin_check(now, next);
+    }
+
+    /// Slows down the hosts that lose answers, or all together where most do.
+    fn find_pace(&mut self) {
+        let mut all = Answers::default();
+        let mut sound = Answers::default();
+        let (mut seen, mut congested) = (0_u32, 0_u32);
+        let is_late_round = self.is_late_round;
+        let its_turn = move |host: &&mut Host| host.is_late() == is_late_round;
+        for host in self.hosts.iter_mut().filter(its_turn) {
+            let answers = host.answers();
+            all = all.with(answers);
+            seen = seen.saturating_add(u32::from(answers != Answers::default()));
+            if answers.show_congestion() {
+                congested = congested.saturating_add(1);
+            } else {
+                sound = sound.with(answers);
+            }
         }
+        let is_common = congested > 1 && congested.saturating_mul(2) >= seen;
+        let is_slower = self.pace.end_pass(if is_common { all } else { sound });
+        self.crowded = self.crowded.saturating_add(u8::from(is_slower));
+        let is_given = self.options.host_rate.is_some();
+        for host in self.hosts.iter_mut().filter(its_turn) {
+            if host.answers().show_congestion() {
+                if !is_common && !is_given {
+                    host.slow_down();
+                }
+                host.forget_answers();
+            } else if is_slower {
+                // Only what comes late from now on shows that it is still too fast.
+                host.forget_answers();
+            }
+        }
+    }
+
+    /// Hosts that would keep others waiting are asked when those are done.
+    fn set_slow_ones_late(&mut self, now: Moment) {
+        if self.is_late_round || self.hosts.len() < 2 {
+            return;
+        }
+        let rate = self.options.host_rate.unwrap_or(HOST_RATE).max(0.001);
+        let apart = Duration::from_secs_f64(1.0 / rate);
+        let is_slow = |host: &Host| !host.is_late() && host.down.is_none() && host.is_slow(apart);
+        for host in &mut self.hosts {
+            if is_slow(host) {
+                host.set_late(now);
+                self.left = self.left.saturating_sub(u64::from(host.left));
+            }
+        }
+    }
+
+    /// Goes on with what comes after a look at who still answers.
+    pub(super) fn enter(&mut self, now: Moment, next: Next) {
+        self.cursor = 0;
+        self.lane = match next {
+            Next::Others => {
+                self.hosts.iter_mut().for_each(Host::forget_answers);
+                self.begin_pass();
+                Lane::Others
+            }
+            Next::Finishing => {
+                self.ended = now;
+                Lane::Finishing
+            }
+        };
+    }
+
+    fn begin_pass(&mut self) {
+        self.pass = self.pass.saturating_add(1);
+        self.lane_start = self.pass;
+    }
+
+    /// The turn of those that waited; `false`: there are none.
+    fn begin_late_round(&mut self) -> bool {
+        let now = self.ended;
+        if self.is_late_round || !self.hosts.iter().any(Host::is_late) {
+            return false;
+        }
+        self.is_late_round = true;
+        self.left = 0;
+        for host in self.hosts.iter_mut().filter(|host| host.is_late()) {
+            host.go_on(now);
+            host.forget_answers();
+            self.left = self.left.saturating_add(u64::from(host.left));
+        }
+        self.cursor = 0;
+        self.begin_pass();
+        self.round_start = self.lane_start;
+        self.lane = Lane::Services;
+        true
     }
 
     /// Makes verdicts for some of the ports that stayed silent.
     pub(super) fn tell_silent(&mut self) {
         for _ in 0..SILENT_AT_ONCE {
             if self.cursor >= self.positions {
-                self.lane = Lane::Finished;
+                if !self.begin_late_round() {
+                    self.lane = Lane::Finished;
+                }
                 return;
             }
             let position = self.cursor;
@@ -169,7 +278,9 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
                 continue;
             };
             let pair = Pair { host, port };
-            if self.ledger.is_decided(pair) {
+            let host = self.hosts.get(index(host));
+            let is_late = host.is_some_and(Host::is_late);
+            if self.ledger.is_decided(pair) || is_late != self.is_late_round {
                 continue;
             }
             let reason = self.silence_of(pair);

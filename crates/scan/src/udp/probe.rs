@@ -33,6 +33,8 @@ pub struct UdpPort {
 pub struct UdpOptions {
     /// Datagrams a second, in total.
     pub rate: Option<f64>,
+    /// Datagrams a second, in total, that an engine before this one found to be right.
+    pub found_rate: Option<f64>,
     /// Datagrams a second to one host.
     pub host_rate: Option<f64>,
     /// When silence is believed.
