@@ -3,6 +3,7 @@
 
 use crate::run::{find, output, succeed};
 use anyhow::{Context as _, Result};
+use portolan_lab::{Daemon, Daemons};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,6 +21,8 @@ pub(crate) struct Group {
     /// Who can keep the group from running once its packages are there.
     pub(crate) refused_by: RefusedBy,
     needs: &'static [Need],
+    /// What its tests start.
+    daemons: &'static [Daemon],
     prepare: fn(&Path) -> Result<()>,
 }
 
@@ -65,32 +68,8 @@ pub(crate) const GROUPS: &[Group] = &[
                 what: What::Program("setcap"),
                 package: "libcap2-bin",
             },
-            // The daemons of `netns::udp::daemons`.
-            Need {
-                what: What::Program("dnsmasq"),
-                package: "dnsmasq-base",
-            },
-            Need {
-                what: What::Program("snmpd"),
-                package: "snmpd",
-            },
-            Need {
-                what: What::Program("in.tftpd"),
-                package: "tftpd-hpa",
-            },
-            Need {
-                what: What::Program("memcached"),
-                package: "memcached",
-            },
-            Need {
-                what: What::Program("rpcbind"),
-                package: "rpcbind",
-            },
-            Need {
-                what: What::Program("ntpd"),
-                package: "ntpsec",
-            },
         ],
+        daemons: &Daemons::FEW,
         prepare: namespaces,
     },
     Group {
@@ -114,6 +93,7 @@ pub(crate) const GROUPS: &[Group] = &[
                 package: "python3-venv",
             },
         ],
+        daemons: &[],
         prepare: libnmap,
     },
 ];
@@ -135,10 +115,13 @@ impl Group {
 
     /// Debian packages that are needed and not there.
     fn missing_packages(&self) -> Vec<&'static str> {
-        self.needs
-            .iter()
-            .filter(|need| !need.what.is_there())
-            .map(|need| need.package)
+        let needs = self.needs.iter();
+        let absent = needs.filter(|need| !need.what.is_there());
+        let daemons = self.daemons.iter();
+        let not_installed = daemons.filter(|daemon| find(daemon.program).is_none());
+        let packages = absent.map(|need| need.package);
+        packages
+            .chain(not_installed.map(|daemon| daemon.package))
             .collect()
     }
 }

@@ -29,7 +29,7 @@ impl Daemons {
         RIPNGD,
         SQUID,
         XDM,
-        WSDD,
+        WSDD2,
         SAMBA_AD,
         TRANSMISSION,
         GANESHA,
@@ -385,12 +385,12 @@ const XDM: Daemon = Daemon {
     ],
     ..PLAIN
 };
-const WSDD: Daemon = Daemon {
-    name: "wsdd",
-    package: "wsdd",
-    program: "wsdd",
+const WSDD2: Daemon = Daemon {
+    name: "wsdd2",
+    package: "wsdd2",
+    program: "wsdd2",
     services: &[service(3_702, "ws-discovery")],
-    arguments: "-4 -i lab0 -n files",
+    arguments: "-4 -w -i lab0 -H files -N FILES -G WORKGROUP",
     ..PLAIN
 };
 const SAMBA_AD: Daemon = Daemon {
