@@ -322,7 +322,7 @@ const MINIUPNPD: Daemon = Daemon {
     files: &[(
         "miniupnpd.conf",
         "ext_ifname=lab0\nlistening_ip=lab0\nenable_natpmp=yes\nenable_upnp=yes\n\
-         uuid=00000000-0000-4000-8000-000000000001\nlease_file=/dev/null\n",
+         uuid=00000000-0000-4000-8000-000000000001\nlease_file={folder}/leases\n",
     )],
     ..PLAIN
 };
