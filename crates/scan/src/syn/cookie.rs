@@ -2,32 +2,40 @@
 //! port, which only who saw the probe can know (RFC 6528 has the idea for the other direction).
 
 use portolan_model::Endpoint;
-use siphasher::sip::SipHasher24;
-use std::hash::Hasher as _;
+use siphasher::sip::SipHasher13;
 use std::net::IpAddr;
 
 /// Makes and checks sequence numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Cookies {
-    keyed: SipHasher24,
+    keyed: SipHasher13,
 }
 
 impl Cookies {
     pub(crate) fn new(key: [u8; 16]) -> Self {
         Self {
-            keyed: SipHasher24::new_with_key(&key),
+            keyed: SipHasher13::new_with_key(&key),
         }
     }
 
     /// The sequence number of a probe from `source_port` to `endpoint`.
     pub(crate) fn sequence(&self, endpoint: Endpoint, source_port: u16) -> u32 {
-        let mut hasher = self.keyed;
-        match endpoint.address {
-            IpAddr::V4(v4) => hasher.write_u32(v4.to_bits()),
-            IpAddr::V6(v6) => hasher.write(&v6.octets()),
-        }
-        hasher.write_u32(u32::from(endpoint.port) << 16 | u32::from(source_port));
-        let [a, b, c, d, ..] = hasher.finish().to_be_bytes();
+        let ports = u32::from(endpoint.port) << 16 | u32::from(source_port);
+        // The two lengths keep the families apart.
+        let hash = match endpoint.address {
+            IpAddr::V4(v4) => {
+                let input = u64::from(v4.to_bits()) << 32 | u64::from(ports);
+                self.keyed.hash(&input.to_le_bytes())
+            }
+            IpAddr::V6(v6) => {
+                let mut input = [0; 20];
+                let (address, rest) = input.split_at_mut(16);
+                address.copy_from_slice(&v6.octets());
+                rest.copy_from_slice(&ports.to_le_bytes());
+                self.keyed.hash(&input)
+            }
+        };
+        let [a, b, c, d, ..] = hash.to_be_bytes();
         u32::from_be_bytes([a, b, c, d])
     }
 }

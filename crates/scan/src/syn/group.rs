@@ -30,6 +30,8 @@ pub(crate) struct Group {
     known: Vec<Known>,
     known_max: usize,
     next_known: usize,
+    /// The epoch in which the known ports were last replaced all round by others that refuse.
+    renewed: u64,
     since_check: u32,
     /// A check takes the next place in the schedule.
     pub(crate) check_is_next: bool,
@@ -148,6 +150,7 @@ impl Group {
             life: Life::NEW,
             known: Vec::new(),
             next_known: 0,
+            renewed: 0,
             since_check: 0,
             check_is_next: false,
             jitter: 1,
@@ -255,13 +258,21 @@ impl Group {
             self.known.push(known);
             return;
         }
+        if self.renewed == epoch && !is_open {
+            // All that are known refuse as lately.
+            return;
+        }
         // A closed port costs the host least. One that answered lately is likely to do so again.
         self.next_known = (self.next_known + 1) % self.known.len().max(1);
         let replaced = if is_open {
             self.known.get_mut(self.next_known).filter(|it| it.is_open)
         } else {
             let open = self.known.iter().position(|it| it.is_open);
-            self.known.get_mut(open.unwrap_or(self.next_known))
+            let place = self.known.get_mut(open.unwrap_or(self.next_known));
+            if open.is_none() && place.as_ref().is_some_and(|it| it.epoch == epoch) {
+                self.renewed = epoch;
+            }
+            place
         };
         if let Some(place) = replaced {
             *place = known;

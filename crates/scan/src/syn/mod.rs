@@ -14,6 +14,7 @@ mod evidence;
 mod finish;
 mod group;
 mod host;
+mod keyed;
 mod ledger;
 mod pass;
 mod receive;
@@ -27,6 +28,7 @@ use cookie::Cookies;
 use epoch::Epochs;
 use group::Group;
 use host::{Host, Waiting};
+use keyed::Keyed;
 use ledger::{Ledger, Pair};
 use pass::Passes;
 use portolan_model::{Endpoint, Moment, PortSet, Reason};
@@ -123,9 +125,9 @@ pub struct SynEngine<L> {
     /// Probes whose host must not be asked yet.
     waiting: Waiting,
     /// Probes whose round trip is measured.
-    timed: HashMap<Pair, Moment>,
+    timed: HashMap<Pair, Moment, Keyed>,
     /// Ports that are known to answer and were asked again.
-    checks: HashMap<Pair, Check>,
+    checks: HashMap<Pair, Check, Keyed>,
     /// When they count as lost.
     check_ends: BinaryHeap<Reverse<(Moment, Pair)>>,
     /// Groups that are to check a port now.
@@ -206,11 +208,12 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         let count = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         let ports_each = positions.checked_div(count).unwrap_or(0);
         let has_own = count > 1 && ports_each >= OWN_PORTS_MIN;
+        let keyed = Keyed::new(options.key);
         let mut engine = Self {
             lookup,
             options,
             cookies: Cookies::new(options.key),
-            ledger: Ledger::new(addresses, ports),
+            ledger: Ledger::new(addresses, ports, keyed),
             hosts,
             groups: Vec::new(),
             members: Vec::new(),
@@ -225,8 +228,8 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             speed: Speed::new(options.rate),
             again: VecDeque::new(),
             waiting: Waiting::default(),
-            timed: HashMap::new(),
-            checks: HashMap::new(),
+            timed: HashMap::with_hasher(keyed),
+            checks: HashMap::with_hasher(keyed),
             check_ends: BinaryHeap::new(),
             check_turns: VecDeque::new(),
             closing: VecDeque::new(),

@@ -3,7 +3,7 @@
 use super::cohort::Kind;
 use super::epoch::Epoch;
 use super::ledger::Pair;
-use super::trip::{RoundTrip, WAIT_MAX};
+use super::trip::{RoundTrip, WAIT_MAX, WAIT_PORT_MIN};
 use super::{SynEngine, index};
 use crate::everything;
 use portolan_model::{Endpoint, Moment, Reason, Transport, Unreachable};
@@ -180,6 +180,10 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         let at_least = now.since(epoch.last);
         // Of a host that was never timed nothing tells how late its answers are.
         let shortest_us = state.trip.shortest_us().filter(|_| trip.is_some());
+        if trip.is_none() && state.trip.is_known() && at_least <= WAIT_PORT_MIN {
+            // No port is believed silent so soon.
+            return;
+        }
         let trip = match trip {
             Some(trip) => trip,
             None if !state.trip.is_known() => now.since(epoch.began),

@@ -15,7 +15,7 @@ const WAIT: Duration = Duration::from_millis(10);
 /// For the pace it is believed no sooner.
 const WAIT_PACE_MIN: Duration = Duration::from_millis(25);
 /// For a port, no sooner: schedulers on both sides need as much.
-const WAIT_PORT_MIN: Duration = Duration::from_millis(50);
+pub(crate) const WAIT_PORT_MIN: Duration = Duration::from_millis(50);
 /// No wait is longer.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(3);
 

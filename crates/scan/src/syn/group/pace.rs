@@ -108,7 +108,7 @@ impl Group {
             },
             f64::from,
         );
-        self.pace.next = turn + Duration::from_secs_f64(1.0 / rate);
+        self.pace.next = turn + Duration::from_nanos(nearest(1e9 / rate));
         turn
     }
 
@@ -199,4 +199,13 @@ impl Group {
             self.pace.rate = Some((rate * factor).min(RATE_MAX));
         }
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "no pace is slower than RATE_MIN, so that this is positive and far below 2^63"
+)]
+const fn nearest(value: f64) -> u64 {
+    (value + 0.5) as u64
 }
