@@ -178,6 +178,17 @@ impl Namespace {
             })
     }
 
+    /// Has what arrives at `interface` worked on by one core, counted from 0 and below 32 (receive
+    /// packet steering), and not by the one that sent it.
+    pub fn steer(&self, interface: &str, core: u32) -> Result<(), LabError> {
+        let mask = format!("{:x}", 1_u32.checked_shl(core).unwrap_or(0));
+        let file = format!("/sys/class/net/{interface}/queues/rx-0/rps_cpus");
+        // `ip netns exec` shows the interfaces of the namespace below /sys.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, "tee", &file]);
+        run(&mut command, Some(&mask)).map(|_| ())
+    }
+
     /// Loads nftables rules in this namespace.
     pub fn rules(&self, rules: &str) -> Result<(), LabError> {
         let mut command = Command::new("ip");

@@ -32,7 +32,7 @@ pub(crate) enum Bench {
     Scan(scan::Options),
     /// A thousand UDP ports of one host, a dozen real daemons on them
     Udp(udp::Options),
-    /// Memory of a run of 2^20 probes, and time and memory of a dry run over 10.0.0.0/8
+    /// Memory of runs of 2^20 probes and of 2^24 and 2^25 raw ones; a dry run over 10.0.0.0/8
     Scale,
     /// Frames a second into a peer that drops them, on one core, beside bare loops and peers
     Send(send::Options),

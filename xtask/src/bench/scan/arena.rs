@@ -36,6 +36,12 @@ const PORT: u16 = 80;
 /// Of the ports of the 256 hosts one in so many is open.
 const OPEN_ONE_IN: u32 = 300;
 
+/// Refusals are received past the kernel's own work on them.
+const FRAMES: &str = "--io xdp";
+
+/// The core of whoever scans the 256 hosts; the target's end works on another.
+const SCANNER_CORE: &str = "0";
+
 /// The host that accepts on every port.
 const EVERYTHING: Ipv4Addr = Ipv4Addr::new(198, 18, 64, 10);
 
@@ -118,6 +124,10 @@ impl Arena {
         };
         if peer == Peer::PortolanSyn {
             subject.timeout_s = self.condition.setting().own_timeout_s;
+        }
+        if self.condition == Condition::Ports && target_core().is_some() {
+            let pinned = ["taskset", "-c", SCANNER_CORE].map(ToOwned::to_owned);
+            subject.command.splice(0..0, pinned);
         }
         let run = || Run::of(peer, &subject, self.scanner(), &self.question);
         let (mut run, said) = match (peer, &self.network) {
@@ -236,8 +246,22 @@ fn hosts(timeout_s: u64) -> Result<(Network, Question)> {
     Ok((network, question))
 }
 
+/// The core that the target's end works on where it is not to take time of the scanner's; `None`
+/// where there is no other.
+fn target_core() -> Option<u32> {
+    let cores = std::thread::available_parallelism().ok()?.get();
+    u32::try_from(cores)
+        .ok()?
+        .min(32)
+        .checked_sub(1)
+        .filter(|core| *core > 0)
+}
+
 fn all_ports(timeout_s: u64) -> Result<(Network, Question)> {
     let (wire, responder) = prefix(OPEN_ONE_IN)?;
+    if let Some(core) = target_core() {
+        wire.target.steer("lab0", core)?;
+    }
     let first = SOME_HOSTS_FIRST.to_bits();
     let addresses = (first..first + 256).map(Ipv4Addr::from_bits);
     let open = addresses.flat_map(|address| {
@@ -249,7 +273,7 @@ fn all_ports(timeout_s: u64) -> Result<(Network, Question)> {
         targets: SOME_HOSTS.to_owned(),
         ports: Asked::All,
         format: "list",
-        own_words: "",
+        own_words: FRAMES,
         open: open.collect(),
         timeout_s,
     };
