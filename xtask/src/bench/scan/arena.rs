@@ -36,12 +36,6 @@ const PORT: u16 = 80;
 /// Of the ports of the 256 hosts one in so many is open.
 const OPEN_ONE_IN: u32 = 300;
 
-/// Refusals are received past the kernel's own work on them.
-const FRAMES: &str = "--io xdp";
-
-/// The core of whoever scans the 256 hosts; the target's end works on another.
-const SCANNER_CORE: &str = "0";
-
 /// The host that accepts on every port.
 const EVERYTHING: Ipv4Addr = Ipv4Addr::new(198, 18, 64, 10);
 
@@ -124,10 +118,6 @@ impl Arena {
         };
         if peer == Peer::PortolanSyn {
             subject.timeout_s = self.condition.setting().own_timeout_s;
-        }
-        if self.condition == Condition::Ports && target_core().is_some() {
-            let pinned = ["taskset", "-c", SCANNER_CORE].map(ToOwned::to_owned);
-            subject.command.splice(0..0, pinned);
         }
         let run = || Run::of(peer, &subject, self.scanner(), &self.question);
         let (mut run, said) = match (peer, &self.network) {
@@ -273,7 +263,7 @@ fn all_ports(timeout_s: u64) -> Result<(Network, Question)> {
         targets: SOME_HOSTS.to_owned(),
         ports: Asked::All,
         format: "list",
-        own_words: FRAMES,
+        own_words: "",
         open: open.collect(),
         timeout_s,
     };

@@ -3,7 +3,7 @@
 use super::super::peer::Peer;
 use super::super::table::{Goal, Row};
 use super::arena::bottleneck_seconds;
-use super::setting::{Condition, MASSCAN_FAST, ZMAP};
+use super::setting::{Condition, MASSCAN_FAST, MASSCAN_FASTEST, ZMAP};
 
 /// Ports of one host.
 const PORTS: f64 = 65_535.0;
@@ -52,8 +52,9 @@ pub(super) fn goals(condition: Condition, rows: &[Row]) -> Vec<Goal> {
             }
         }
         Condition::Ports => {
-            if let Some(masscan) = of(MASSCAN_FAST) {
-                let share = answered(masscan) / answered(own);
+            let masscan = [MASSCAN_FAST, MASSCAN_FASTEST].into_iter().filter_map(of);
+            if let Some(best) = masscan.map(answered).reduce(f64::max) {
+                let share = best / answered(own);
                 let text = "answered probes a second of masscan, as a share of ours";
                 goals.push(made(text, Some(share), 0.5));
             }

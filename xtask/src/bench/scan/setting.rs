@@ -106,11 +106,11 @@ impl Condition {
                 ..usual
             },
             Self::Ports => Setting {
-                peers: &[(MASSCAN_FAST, 1)],
-                own_runs_max: 2,
-                timeout_s: 60,
+                peers: &[(MASSCAN_FAST, usize::MAX), (MASSCAN_FASTEST, 1)],
+                timeout_s: 75,
                 own_timeout_s: 200,
                 left_out: "nmap (takes many minutes), zmap (one port at a time)",
+                ..usual
             },
         }
     }
@@ -174,6 +174,11 @@ const MASSCAN_RETRIES: Peer = Peer::Masscan {
 /// Faster it finds a smaller share here, and not more in a second.
 pub(super) const MASSCAN_FAST: Peer = Peer::Masscan {
     rate: 300_000,
+    retries: 0,
+};
+/// More than it receives the answers to.
+pub(super) const MASSCAN_FASTEST: Peer = Peer::Masscan {
+    rate: 600_000,
     retries: 0,
 };
 pub(super) const ZMAP: Peer = Peer::Zmap { rate: 200_000 };
