@@ -8,16 +8,20 @@ use crate::result::{Document, Port, numbers};
 use portolan_lab::{Seed, random_ports};
 use std::collections::BTreeMap;
 
-/// Ports and rate of a run of four seconds: a checkpoint is written after two of them.
+/// Ports and rate of a run of eight seconds: a checkpoint is written after two of them.
 const PORTS: u16 = 20_000;
-const RATE: u32 = 5_000;
+const RATE: u32 = 2_500;
 
 /// SYNs to ports that were asked before.
 const AGAIN: &str = "tcp flags & (syn|ack) == syn ip daddr . tcp dport @asked";
 
 fn start() -> Program {
+    start_with(&format!("--rate {RATE}"))
+}
+
+fn start_with(words: &str) -> Program {
     Engine::Syn.scan(&format!(
-        "{} -p 1-{PORTS} --rate {RATE} --seed 7 --checkpoint checkpoint",
+        "{} -p 1-{PORTS} {words} --seed 7 --checkpoint checkpoint",
         target()
     ))
 }
@@ -40,7 +44,7 @@ fn ports(ended: &Ended) -> BTreeMap<u16, Port> {
 /// lets the third go on to the end. Answers how many ports were asked more than once.
 fn check_parts(network: &Network, signal: &str, seed: u64) -> u64 {
     let run = |program: Program| network.inside(program).expect_code(0);
-    let expected = ports(&run(start()));
+    let expected = ports(&run(start_with("")));
     let found = expected.iter().filter(|(_, port)| port.state == "open");
     assert!(found.map(|(port, _)| port).eq(&network.open));
     let watched = [("syns", SYN), ("again", AGAIN)].map(|(name, rule)| Watched { name, rule });
