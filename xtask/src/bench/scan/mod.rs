@@ -62,7 +62,7 @@ struct Record {
 
 /// Measures, prints, keeps; fails when a goal is missed.
 pub(super) fn run(root: &Path, options: &Options) -> Result<()> {
-    let programs = Programs::find(super::build(root)?);
+    let programs = Programs::find(super::build(root)?).with_rustscan(root)?;
     let machine = Machine::here();
     println!("{machine}");
     let start = Instant::now();

@@ -123,6 +123,7 @@ impl Condition {
                     (Peer::NmapSyn, usize::MAX),
                     (MASSCAN, 3),
                     (MASSCAN_RETRIES, 1),
+                    (RUSTSCAN, 3),
                 ],
                 left_out: "zmap (asks for one port at a time)",
                 ..usual
@@ -133,7 +134,11 @@ impl Condition {
                 ..usual
             },
             Self::Loss5 => Setting {
-                peers: &[(Peer::NmapSyn, usize::MAX), (MASSCAN, 1)],
+                peers: &[
+                    (Peer::NmapSyn, usize::MAX),
+                    (MASSCAN, 1),
+                    (RUSTSCAN_TRIES, 1),
+                ],
                 timeout_s: 40,
                 left_out: "masscan with retries (only in the clean condition)",
                 ..usual
@@ -170,6 +175,15 @@ pub(super) const MASSCAN: Peer = Peer::Masscan {
 const MASSCAN_RETRIES: Peer = Peer::Masscan {
     rate: 100_000,
     retries: 2,
+};
+/// By connections, at its best in `bench connect`.
+const RUSTSCAN: Peer = Peer::RustScan {
+    batch: 1_000,
+    tries: 1,
+};
+const RUSTSCAN_TRIES: Peer = Peer::RustScan {
+    batch: 10_000,
+    tries: 3,
 };
 /// Faster it finds a smaller share here, and not more in a second.
 pub(super) const MASSCAN_FAST: Peer = Peer::Masscan {
