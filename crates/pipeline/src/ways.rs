@@ -287,15 +287,12 @@ impl Ways {
         }
         for (interface, (mut sources, mut gateways)) in wanted {
             let open = self.lines.iter().position(|it| it.link.index == interface);
-            if let Some(line) = open.and_then(|at| self.lines.get_mut(at)) {
+            if let Some(line) = open.and_then(|at| self.lines.get(at)) {
                 let has_all = sources.iter().all(|it| line.template_of(*it).is_some());
-                if has_all && gateways.is_subset(&line.gateways) {
+                // A further gateway of an open interface is spoken to if the kernel knows it.
+                if has_all && (self.is_all_open || gateways.is_subset(&line.gateways)) {
                     continue;
                 }
-                sources.extend(line.templates.iter().map(|(source, _)| *source));
-                gateways.extend(&line.gateways);
-                // Two cannot have the same queue.
-                line.leave_frames();
             }
             let Some(link) = self.links.get(&interface) else {
                 continue;
@@ -306,6 +303,12 @@ impl Ways {
                      to open it is given up; go on with --resume",
                     link.name
                 )));
+            }
+            if let Some(line) = open.and_then(|at| self.lines.get_mut(at)) {
+                sources.extend(line.templates.iter().map(|(source, _)| *source));
+                gateways.extend(&line.gateways);
+                // Two cannot have the same queue.
+                line.leave_frames();
             }
             let mut line = Line::open(link, &sources, gateways, self)?;
             // Where there is no better way packet sockets do.

@@ -1,7 +1,8 @@
 //! Hosts that say open for whatever port they are asked: no machine has as many services, so of
 //! their other ports nothing is learnt. What is not here: which ports are asked all the same.
 
-/// A host that says open for so many ports, and this part of those it was asked, says so for all.
+/// A host that says open for so many ports, and for more than this part of those it was asked, says
+/// so for all.
 const OPEN_MIN: u32 = 100;
 const OPEN_SHARE: u32 = 4;
 /// Fewer ports may have been picked because they are open.
@@ -10,7 +11,7 @@ const PORTS_MIN: u32 = 512;
 /// Whether a host that was asked `asked` of `ports` ports, and said open for `open`, says so for
 /// all.
 pub(crate) const fn is_said(open: u32, asked: u32, ports: u32) -> bool {
-    ports >= PORTS_MIN && open >= OPEN_MIN && open >= asked / OPEN_SHARE
+    ports >= PORTS_MIN && open >= OPEN_MIN && open > asked / OPEN_SHARE
 }
 
 /// What a host said of the ports it was asked.
@@ -46,7 +47,9 @@ mod tests {
     #[test]
     fn many_open_ports_among_many_asked_are_too_many() {
         assert!(is_said(100, 100, 65_535));
-        assert!(is_said(100, 400, 512));
+        assert!(is_said(101, 400, 512));
+        assert!(!is_said(100, 400, 512));
+        assert!(!is_said(150, 600, 600));
         assert!(!is_said(99, 99, 65_535));
         assert!(!is_said(200, 1_000, 65_535));
         assert!(!is_said(300, 300, 511));

@@ -18,7 +18,7 @@ use crate::usual::{Change, Sample, Usual};
 use life::Life;
 use pace::{Growth, Pace};
 use portolan_model::Moment;
-use queue::{Queue, Shows};
+use queue::Queue;
 use std::time::Duration;
 
 /// One group.
@@ -396,8 +396,8 @@ impl Group {
         if answered >= expected - chance / 3.0 {
             self.pace.good = self.pace.good.max(cohort.rate());
         }
-        let is_late = self.look(now, around) != Shows::Nothing;
-        if !is_late && around.answered > 1.0 - RECENT_LOSS && answered >= expected - chance / 3.0 {
+        let is_early = self.attend(now, newest_epoch, around);
+        if is_early && around.answered > 1.0 - RECENT_LOSS && answered >= expected - chance / 3.0 {
             self.grow(&cohort);
         }
         false
@@ -412,7 +412,7 @@ impl Group {
     }
 
     /// A probe was answered after `trip`, by a host whose fastest answer took `shortest_us`. Answers
-    /// whether something fills: then [`Group::drain`] is to be called at once.
+    /// whether something fills: then [`Group::attend`] is to be called at once.
     pub(crate) fn timed(&mut self, trip: Duration, shortest_us: f32) -> bool {
         self.queue.timed(trip.as_secs_f32() * 1e6, shortest_us)
     }

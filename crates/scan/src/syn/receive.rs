@@ -199,7 +199,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
                 if shortest_us.is_some_and(|shortest| group.timed(trip, shortest)) {
                     let around = self.around(number);
                     if let Some(group) = self.groups.get_mut(number) {
-                        group.drain(now, self.epochs.newest(), around);
+                        group.attend(now, self.epochs.newest(), around);
                     }
                 }
             }

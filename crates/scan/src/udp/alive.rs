@@ -3,6 +3,7 @@
 //!
 //! What is not here: what the silence of a host that still answers shows (`passes`).
 
+use super::host::Habit;
 use super::ledger::{Pair, index};
 use super::{Ask, Lane, Next, UdpEngine};
 use portolan_model::{Moment, Reason};
@@ -38,7 +39,10 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> UdpEngine<L> {
         self.check = 0;
         let is_late_round = self.is_late_round;
         for host in &mut self.hosts {
-            let has_witness = host.open_witness.or(host.closed_witness).is_some();
+            // Who reports only so many closed ports may be silent about the next for that.
+            let reports = host.closed_witness.is_some()
+                && matches!(host.habit(now), Habit::Reports | Habit::LimitedTo(_));
+            let has_witness = host.open_witness.is_some() || reports;
             let is_asked = host.down.is_none() && host.is_late() == is_late_round && host.left > 0;
             host.is_awaited = has_witness && is_asked && host.unheard >= UNHEARD_MIN;
             self.awaited = self.awaited.saturating_add(u32::from(host.is_awaited));

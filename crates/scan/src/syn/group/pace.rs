@@ -2,7 +2,7 @@
 //! lost, what waits, and what is answered. What is not here: what an answer or a loss is.
 
 use super::super::cohort::Cohort;
-use super::queue::Shows;
+use super::queue::{Cause, Shows};
 use super::{Around, COHORT_MIN, Group, RATE_START, SPREAD};
 use crate::usual::Usual;
 use portolan_model::Moment;
@@ -26,6 +26,10 @@ pub(super) struct Pace {
     pub(super) knee: f32,
     /// A pace that was fully answered, less what falls have made of it since.
     pub(super) good: f32,
+    /// Times that it grew since it was last too fast.
+    pub(super) calm: u8,
+    /// The rate and its growth before a queue filled.
+    pub(super) undrained: Option<(f32, Growth)>,
 }
 
 /// How the pace grows.
@@ -59,6 +63,8 @@ const GOOD_PART: f32 = 0.25;
 /// falls are forgiven.
 const GOOD_KEPT: f32 = 0.9;
 const GOOD_HALF: f32 = 0.5;
+/// After growing so often without being too fast the pace comes back in large steps as well.
+const CALM: u8 = 6;
 /// A mixture that answers less is not known any more.
 const LEVEL_MIN: f32 = 0.05;
 /// Slowing down has changed something when so much more is answered than before.
@@ -69,6 +75,8 @@ const CATCH_UP: Duration = Duration::from_millis(5);
 const QUEUE_DRAIN: f32 = 0.9;
 /// Where less than this part of the pace was used, it is not what fills a queue.
 const DRAIN_USED: f32 = 0.25;
+/// No queue slows down to less than this part of the pace at once.
+const DRAIN_MOST: f32 = 0.5;
 /// Probes that a pace must have been used for, as a part of what it allows, to be raised.
 const USED: f32 = 0.6;
 
@@ -82,6 +90,8 @@ impl Pace {
         part: 0.0,
         knee: 0.0,
         good: 0.0,
+        calm: 0,
+        undrained: None,
     };
 }
 
@@ -128,22 +138,49 @@ impl Group {
         self.slow_to(rate / 2.0, newest_epoch);
     }
 
-    /// A queue that is not that of the whole way fills: what is sent beyond what passes would get
-    /// lost in the end, and with it what others send.
-    pub(crate) fn drain(&mut self, now: Moment, newest_epoch: u64, around: Around) {
-        if let Shows::Filling { passes } = self.look(now, around)
-            && let Some(rate) = self.pace.rate
-            && passes > rate * DRAIN_USED
-        {
-            self.pace.knee = passes.min(rate);
-            self.slow_to(self.pace.knee * QUEUE_DRAIN, newest_epoch);
-            self.queue.drains(now, QUEUE_DRAIN, self.trip.smoothed());
+    /// Slows down when a queue that is not that of the whole way fills: what is sent beyond what
+    /// passes would get lost in the end, and with it what others send. Answers whether answers come
+    /// as early as usual.
+    pub(crate) fn attend(&mut self, now: Moment, newest_epoch: u64, around: Around) -> bool {
+        let trip_us = self.trip.shortest_us().unwrap_or(0.0);
+        match self.queue.look(now, trip_us, around.late_us) {
+            Shows::Nothing => return true,
+            Shows::Waiting => {}
+            Shows::Otherwise => self.restore(newest_epoch),
+            Shows::Filling { passes, is_further } => {
+                let rate = self.pace.rate.unwrap_or(RATE_START);
+                if passes < rate * DRAIN_USED {
+                    return false;
+                }
+                self.pace.knee = match self.queue.cause(rate, is_further) {
+                    Cause::Other => {
+                        self.restore(newest_epoch);
+                        return false;
+                    }
+                    Cause::Pace => {
+                        self.pace.undrained = Some((rate, self.pace.growth));
+                        passes.clamp(rate * DRAIN_MOST, rate)
+                    }
+                    Cause::SameQueue if is_further => passes.clamp(rate * DRAIN_MOST, rate),
+                    // It is full: what does not wait there is lost, and does not pass.
+                    Cause::SameQueue => rate * DRAIN_MOST,
+                };
+                self.slow_to(self.pace.knee * QUEUE_DRAIN, newest_epoch);
+                let trip = self.trip.smoothed();
+                self.queue.drains(now, self.pace.knee, QUEUE_DRAIN, trip);
+            }
         }
+        false
     }
 
-    pub(super) fn look(&mut self, now: Moment, around: Around) -> Shows {
-        let trip_us = self.trip.shortest_us().unwrap_or(0.0);
-        self.queue.look(now, trip_us, around.late_us)
+    /// It was not the pace that made answers late: it is what it was before.
+    fn restore(&mut self, newest_epoch: u64) {
+        if let Some((rate, growth)) = self.pace.undrained.take() {
+            self.pace.rate = self.pace.rate.map(|now| now.max(rate));
+            self.pace.growth = growth;
+            self.pace.knee = 0.0;
+            self.begin(newest_epoch);
+        }
     }
 
     /// What was answered, as a part of what is usually answered, is the part of the pace that the
@@ -183,6 +220,7 @@ impl Group {
     pub(super) fn slow_to(&mut self, rate: f32, newest_epoch: u64) {
         self.pace.rate = Some(rate.clamp(RATE_MIN, RATE_MAX));
         self.pace.growth = Growth::Small;
+        self.pace.calm = 0;
         self.begin(newest_epoch);
     }
 
@@ -190,10 +228,14 @@ impl Group {
     pub(super) fn grow(&mut self, cohort: &Cohort) {
         let Some(rate) = self.pace.rate else { return };
         if cohort.rate() >= USED * rate {
+            let is_near = (rate / self.pace.knee - 1.0).abs() < NEAR;
+            let is_far = self.falls <= 0.0 && rate < GOOD_HALF * self.pace.good;
+            let is_calm = self.pace.calm >= CALM;
+            self.pace.calm = self.pace.calm.saturating_add(1);
             let factor = match self.pace.growth {
                 Growth::Doubling => 2.0,
-                Growth::Small if (rate / self.pace.knee - 1.0).abs() < NEAR => 1.02,
-                Growth::Small if self.falls <= 0.0 && rate < GOOD_HALF * self.pace.good => 1.3,
+                Growth::Small if is_near => 1.02,
+                Growth::Small if is_far || is_calm => 1.3,
                 Growth::Small => 1.08,
             };
             self.pace.rate = Some((rate * factor).min(RATE_MAX));

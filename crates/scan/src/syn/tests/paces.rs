@@ -240,3 +240,43 @@ fn half_of_the_hosts_go_away_and_the_rest_goes_on() {
     // 120,000 probes at 5,000 a second are 24 s.
     assert!(seen.seconds < 60.0, "{}", seen.summary());
 }
+
+#[test]
+fn one_host_that_is_late_does_not_slow_down_its_neighbours() {
+    for (hosts, late_ms) in [(8, 20.0), (50, 20.0)] {
+        let mut dice = Dice(5);
+        let mut watch = Watch::of(move |_, probe, _| {
+            let odd = probe.host == 0;
+            let late = if odd { dice.roll() * late_ms } else { 0.0 };
+            let trip = Duration::from_secs_f64((2.0 + late) / 1e3);
+            if odd || probe.endpoint.port.is_multiple_of(20) {
+                vec![(trip, open_or_closed(probe))]
+            } else {
+                vec![]
+            }
+        });
+        watch.seconds_max = 120.0;
+        let seen = watch.run(all_on_one_path(hosts, 40_000 / hosts, false));
+        assert!(seen.seconds < 10.0, "{hosts} {}", seen.summary());
+    }
+}
+
+/// Others' traffic makes the delay swing by 10 ms, whatever the scan does; nothing is lost.
+#[test]
+fn a_delay_that_swings_for_another_reason_slows_nobody_down_for_good() {
+    for (swing, period) in [(10.0, 0.3), (5.0, 0.1), (30.0, 1.0)] {
+        let mut dice = Dice(5);
+        let mut watch = Watch::of(move |now, probe, _| {
+            let phase = now.elapsed().as_secs_f64() / period * std::f64::consts::TAU;
+            let t = 2.0 + dice.roll() * 0.3 + swing * (0.5 - 0.5 * phase.cos());
+            if probe.endpoint.port.is_multiple_of(20) {
+                vec![(Duration::from_secs_f64(t / 1e3), open_or_closed(probe))]
+            } else {
+                vec![]
+            }
+        });
+        watch.seconds_max = 120.0;
+        let seen = watch.run(grid(1, 65_535, options()));
+        assert!(seen.seconds < 10.0, "{swing} {period} {}", seen.summary());
+    }
+}

@@ -177,3 +177,22 @@ fn a_slow_host_keeps_no_other_waiting() {
     assert_eq!(ran.count(State::Open), 2_000);
     assert!(ran.last_rate(1) < 1_000, "{}", ran.last_rate(1));
 }
+
+/// A host whose ICMP errors are limited to six, then one in ten seconds (no
+/// open service in the first lane), and a port of the second lane that answers.
+#[test]
+fn a_host_that_reports_one_error_in_ten_seconds_is_asked_the_other_ports() {
+    let mut network = server(400, 0, Errors::Bucket(6, Duration::from_secs(10)));
+    network.ports = (1..=40).map(|port| asked(port, Port::Closed)).collect();
+    network
+        .ports
+        .extend((41..=400).map(|port| empty(port, Port::Silent)));
+    network.ports.push(empty(900, Port::Answers));
+    let ran = network.run();
+    let gone = ran
+        .verdicts
+        .values()
+        .filter(|it| it.reason == Reason::WentSilent)
+        .count();
+    assert_eq!((ran.count(State::Open), gone), (1, 0));
+}
