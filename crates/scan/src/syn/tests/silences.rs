@@ -157,7 +157,7 @@ fn a_round_trip_that_jumps_hides_nothing() {
             let closed = if drops { 0 } else { 19_000 };
             let counts = (seen.count(State::Open), seen.count(State::Closed));
             assert_eq!(counts, (1_000, closed), "{}", seen.summary());
-            assert!(seen.seconds < 40.0, "{}", seen.summary());
+            assert!(seen.seconds < 30.0, "{}", seen.summary());
         }
     }
 }
