@@ -7,9 +7,8 @@
 
 use crate::prepare::PrepareError;
 use crate::raw_sweep::RawOptions;
-use crate::ways::{Clock, Line, Way, Ways};
+use crate::ways::{Clock, Line, Queues, Way, Ways};
 use portolan_model::{Discovery, EngineChoice, Moment, Reason};
-use portolan_net::raw::ring;
 use portolan_net::raw::transmit::PushError;
 use portolan_scan::{
     DiscoveryEngine, DiscoveryOptions, DiscoveryProbe, Experience, Found, HostVerdict, ProbeKind,
@@ -21,7 +20,7 @@ use portolan_wire::{Syn, parse};
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Plans with more addresses than this have likely been named as networks: their hosts are looked
 /// for first, unless the user says otherwise.
@@ -93,12 +92,6 @@ const PROBES: usize = 64;
 const FRAMES: usize = 4_096;
 /// Time between two looks at the counters of the kernel.
 const COUNTERS_EVERY: Duration = Duration::from_millis(50);
-/// A shorter wait is none.
-const WAIT_MIN: Duration = Duration::from_micros(100);
-/// Longest wait before the user is heard again.
-const WAIT_MAX: Duration = Duration::from_millis(50);
-/// How long an interface may refuse every packet.
-const REFUSED_MAX: Duration = Duration::from_secs(10);
 /// Longest frame of a probe.
 const FRAME_BYTES: usize = 128;
 
@@ -130,7 +123,7 @@ impl Lookout {
     /// away from `reached`, with the reason. `go_on` ends it early; ways then stay.
     ///
     /// # Errors
-    /// When an interface takes no packet for [`REFUSED_MAX`].
+    /// When an interface takes no packet for many seconds.
     pub(crate) fn look(
         &mut self,
         search: &Search<'_>,
@@ -166,18 +159,16 @@ impl Lookout {
         let hosts = asked.iter().filter_map(|(at, _)| addresses.get(*at));
         let hosts: Vec<IpAddr> = hosts.copied().collect();
         let engine = DiscoveryEngine::new(hosts, search.options.clone(), self.experience);
+        let queued = Queues::of(ways);
         let mut asking = Asking {
             engine,
             search,
             ways,
             hosts: &asked,
-            queued: Vec::new(),
-            refused: Vec::new(),
+            queued,
             counted: search.now(),
             overruns: None,
         };
-        asking.queued.resize_with(asking.ways.lines.len(), Vec::new);
-        asking.refused.resize(asking.ways.lines.len(), None);
         let verdicts = asking.ask(go_on)?;
         looked.probes = asking.engine.probes();
         self.experience = asking.engine.experience();
@@ -224,10 +215,7 @@ struct Asking<'a, 'w> {
     ways: &'w mut Ways,
     /// Ways by host.
     hosts: &'a [(usize, Way)],
-    /// Probes that are queued, by line.
-    queued: Vec<Vec<DiscoveryProbe>>,
-    /// Since when nothing was taken from a line.
-    refused: Vec<Option<Moment>>,
+    queued: Queues<DiscoveryProbe>,
     counted: Moment,
     /// Frames for which receivers had no room, so far.
     overruns: Option<u64>,
@@ -250,7 +238,8 @@ impl Asking<'_, '_> {
                 verdicts.push(verdict);
             }
             if self.send()? == 0 && !self.engine.is_done() {
-                self.wait()?;
+                let now = self.search.now();
+                self.ways.wait(now, self.engine.poll_timeout(now))?;
             }
         }
         Ok(verdicts)
@@ -258,12 +247,7 @@ impl Asking<'_, '_> {
 
     /// Hands what arrived to the engine.
     fn hear(&mut self) -> io::Result<()> {
-        let clock = Clock {
-            kernel: SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_err(io::Error::other)?,
-            run: self.search.started.elapsed(),
-        };
+        let clock = Clock::read(self.search.started)?;
         let engine = &mut self.engine;
         for line in &mut self.ways.lines {
             let link_type = line.link_type;
@@ -280,12 +264,7 @@ impl Asking<'_, '_> {
     /// Tells the engine when a receiver had no room.
     fn count_overruns(&mut self) {
         self.counted = self.search.now();
-        let dropped = self.ways.lines.iter_mut().map(|line| {
-            // An interface that is down shows when packets are sent.
-            let _ = line.ring.take_error();
-            line.ring.dropped().map_or(0, |it| it.dropped)
-        });
-        let dropped: u64 = dropped.sum();
+        let dropped = self.ways.dropped();
         if self.overruns.is_some_and(|before| dropped > before) {
             self.engine.handle_overrun();
         }
@@ -303,7 +282,10 @@ impl Asking<'_, '_> {
             self.queue(probe);
         }
         if asked > 0 {
-            self.flush()?;
+            let now = self.search.now();
+            let engine = &mut self.engine;
+            let unsent = |probe: &DiscoveryProbe| engine.handle_unsent(now, probe);
+            self.queued.flush(self.ways, now, unsent)?;
         }
         Ok(asked)
     }
@@ -322,54 +304,11 @@ impl Asking<'_, '_> {
             .transmitter
             .push(frame.get(..length).unwrap_or_default())
         {
-            Ok(()) => {
-                if let Some(queued) = self.queued.get_mut(way.line) {
-                    queued.push(probe);
-                }
-            }
+            Ok(()) => self.queued.push(way.line, probe),
             Err(PushError::Full) => self.engine.handle_unsent(self.search.now(), &probe),
             // What the scope or this machine forbids is a question less.
             Err(_) => {}
         }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let now = self.search.now();
-        let parts = self.queued.iter_mut().zip(&mut self.refused);
-        for (line, (queued, refused)) in self.ways.lines.iter_mut().zip(parts) {
-            let sent = line.transmitter.flush();
-            for probe in queued.drain(..).skip(sent.sent) {
-                self.engine.handle_unsent(now, &probe);
-            }
-            match sent.error {
-                None => *refused = None,
-                Some(_) if sent.sent > 0 => *refused = Some(now),
-                Some(error) => {
-                    let since = *refused.get_or_insert(now);
-                    if now.since(since) >= REFUSED_MAX {
-                        return Err(io::Error::other(format!(
-                            "{} has taken no packet for {} seconds ({error}); look at `ip link`, \
-                             and go on with --resume",
-                            line.link.name,
-                            REFUSED_MAX.as_secs()
-                        )));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn wait(&self) -> io::Result<()> {
-        let now = self.search.now();
-        let patience = self
-            .engine
-            .poll_timeout(now)
-            .map_or(WAIT_MAX, |moment| moment.since(now).min(WAIT_MAX));
-        if patience < WAIT_MIN {
-            return Ok(());
-        }
-        ring::wait(self.ways.lines.iter().map(|it| &it.ring), patience)
     }
 }
 

@@ -7,10 +7,9 @@ use crate::collector::telling;
 use crate::discovery::{Lookout, Search};
 use crate::rights::{Thread, give_up};
 use crate::sweep::{Control, FAULT, Find, SweepOptions, Word, merge};
-use crate::ways::{Clock, Line, Opened, Way, Ways, answer_of};
+use crate::ways::{Clock, Line, Opened, Queues, Way, Ways, answer_of};
 use portolan_model::{Discovery, Endpoint, IoChoice, Moment, PortSet, Reason};
 use portolan_net::port_block::PortBlock;
-use portolan_net::raw::ring;
 use portolan_net::route::Origin;
 use portolan_scan::{Figures, SOURCE_PORTS, SynEngine, SynOptions, SynProbe};
 use portolan_targets::Window;
@@ -21,7 +20,7 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
 /// Finds that are gathered before they are said.
@@ -36,14 +35,8 @@ const FRAMES: usize = 4_096;
 const NEIGHBOURS: usize = 256;
 /// Time between two looks at the counters of the kernel.
 const COUNTERS_EVERY: Duration = Duration::from_millis(50);
-/// A shorter wait is none.
-const WAIT_MIN: Duration = Duration::from_micros(100);
-/// Longest wait before the drain flag is looked at again.
-const WAIT_MAX: Duration = Duration::from_millis(50);
 /// How long answers are waited for after the order to stop.
 const DRAIN_MAX: Duration = Duration::from_millis(1_500);
-/// How long an interface may refuse every packet.
-const REFUSED_MAX: Duration = Duration::from_secs(10);
 /// Longest frame of a probe.
 const FRAME_BYTES: usize = 128;
 
@@ -110,10 +103,7 @@ struct Round {
     finds: Vec<Find>,
     said: Moment,
     counted: Moment,
-    /// Probes that are queued, by line.
-    queued: Vec<Vec<SynProbe>>,
-    /// Since when nothing was taken from a line.
-    refused: Vec<Option<Moment>>,
+    queued: Queues<SynProbe>,
 }
 
 impl Worker {
@@ -195,8 +185,7 @@ impl Worker {
             finds: Vec::new(),
             said: self.now(),
             counted: self.now(),
-            queued: ways.lines.iter().map(|_| Vec::new()).collect(),
-            refused: vec![None; ways.lines.len()],
+            queued: Queues::of(ways),
         };
         let mut drain_until: Option<Moment> = None;
         while !engine.is_done() {
@@ -214,7 +203,8 @@ impl Worker {
             self.take_verdicts(number, &mut engine, &mut round)?;
             ask_again(&mut engine, ways, &reached);
             if self.send(&mut engine, ways, &reached, &mut round)? == 0 {
-                self.wait(&mut engine, ways)?;
+                let now = self.now();
+                ways.wait(now, engine.poll_timeout(now))?;
             }
             self.write_gauge(engine.figures());
         }
@@ -281,12 +271,7 @@ impl Worker {
         ways: &mut Ways,
         reached: &mut [Result<Way, Reason>],
     ) -> io::Result<()> {
-        let clock = Clock {
-            kernel: SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_err(io::Error::other)?,
-            run: self.options.sweep.started.elapsed(),
-        };
+        let clock = Clock::read(self.options.sweep.started)?;
         let mut answers = Vec::new();
         for (number, line) in ways.lines.iter_mut().enumerate() {
             let link_type = line.link_type;
@@ -325,12 +310,7 @@ impl Worker {
             return;
         }
         round.counted = now;
-        let dropped = ways.lines.iter_mut().map(|line| {
-            // An interface that is down shows when packets are sent.
-            let _ = line.ring.take_error();
-            line.ring.dropped().map_or(0, |it| it.dropped)
-        });
-        let dropped: u64 = dropped.sum();
+        let dropped = ways.dropped();
         if dropped > self.overruns {
             self.control
                 .overruns
@@ -381,63 +361,18 @@ impl Worker {
                 .get(host)
                 .and_then(|way| way.ok())
                 .and_then(|way| queue(ways, way, &probe, &mut frame));
-            match queued.and_then(|line| round.queued.get_mut(line)) {
-                Some(queued) => queued.push(probe),
+            match queued {
+                Some(line) => round.queued.push(line, probe),
                 // The scope is the plan's own; were it not, nothing was sent.
                 None => engine.handle_unreachable(probe.host, Reason::LocalPolicy),
             }
         }
         if asked > 0 {
-            self.flush(engine, ways, round)?;
+            let now = self.now();
+            let unsent = |probe: &SynProbe| engine.handle_unsent(now, probe);
+            round.queued.flush(ways, now, unsent)?;
         }
         Ok(asked)
-    }
-
-    fn flush<L: FnMut(u32) -> Option<(u32, u16)>>(
-        &self,
-        engine: &mut SynEngine<L>,
-        ways: &mut Ways,
-        round: &mut Round,
-    ) -> io::Result<()> {
-        let now = self.now();
-        let parts = round.queued.iter_mut().zip(&mut round.refused);
-        for (line, (queued, refused)) in ways.lines.iter_mut().zip(parts) {
-            let sent = line.transmitter.flush();
-            for probe in queued.drain(..).skip(sent.sent) {
-                engine.handle_unsent(now, &probe);
-            }
-            match sent.error {
-                None => *refused = None,
-                Some(_) if sent.sent > 0 => *refused = Some(now),
-                Some(error) => {
-                    let since = *refused.get_or_insert(now);
-                    if now.since(since) >= REFUSED_MAX {
-                        return Err(io::Error::other(format!(
-                            "{} has taken no packet for {} seconds ({error}); look at `ip link`, \
-                             and go on with --resume",
-                            line.link.name,
-                            REFUSED_MAX.as_secs()
-                        )));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn wait<L: FnMut(u32) -> Option<(u32, u16)>>(
-        &self,
-        engine: &mut SynEngine<L>,
-        ways: &Ways,
-    ) -> io::Result<()> {
-        let now = self.now();
-        let patience = engine
-            .poll_timeout(now)
-            .map_or(WAIT_MAX, |moment| moment.since(now).min(WAIT_MAX));
-        if patience < WAIT_MIN {
-            return Ok(());
-        }
-        ring::wait(ways.lines.iter().map(|it| &it.ring), patience)
     }
 
     fn say(&self, window: u64, round: &mut Round) -> io::Result<()> {

@@ -2,8 +2,10 @@
 //! hardware address comes next. Neighbours that the kernel does not know are asked for here.
 
 mod ahead;
+mod queues;
 
 pub(crate) use ahead::Opened;
+pub(crate) use queues::Queues;
 
 use portolan_model::{IoChoice, Moment, Reason, Scope, Text};
 use portolan_net::filter::{Filter, Wanted};
