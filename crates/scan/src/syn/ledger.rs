@@ -1,6 +1,6 @@
 //! Which ports of the hosts of a window are decided: one bit each.
 
-use super::keyed::Keyed;
+use foldhash::fast::FixedState;
 use portolan_model::{Endpoint, PortSet};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 #[derive(Debug)]
 pub(crate) struct Ledger {
     addresses: Vec<IpAddr>,
-    hosts: HashMap<IpAddr, u32, Keyed>,
+    hosts: HashMap<IpAddr, u32, FixedState>,
     /// By port number: its place among the ports that are asked, counted from 1; 0: it is not.
     places: Vec<u32>,
     ports: u32,
@@ -25,7 +25,7 @@ pub(crate) struct Pair {
 
 impl Ledger {
     /// A ledger with nothing decided. Hosts are numbered in the order of `addresses`.
-    pub(crate) fn new(addresses: Vec<IpAddr>, ports: &PortSet, keyed: Keyed) -> Self {
+    pub(crate) fn new(addresses: Vec<IpAddr>, ports: &PortSet, keyed: FixedState) -> Self {
         let mut places = vec![0; 1 << 16];
         for (place, port) in (1..).zip(ports.iter()) {
             if let Some(it) = places.get_mut(usize::from(port)) {
@@ -103,7 +103,7 @@ mod tests {
             .map(|it| it.parse().unwrap())
             .to_vec();
         let ports = PortSet::union_of([PortSet::range(20, 90), PortSet::range(65_535, 65_535)]);
-        let mut ledger = Ledger::new(addresses.clone(), &ports, Keyed::new([7; 16]));
+        let mut ledger = Ledger::new(addresses.clone(), &ports, FixedState::with_seed(7));
         let mut decided = Vec::new();
         for (host, address) in (0..).zip(&addresses) {
             for port in [20, 63, 64, 90, 65_535] {
@@ -129,7 +129,7 @@ mod tests {
             .map(|host| IpAddr::V4((0xc612_0700 | host).into()))
             .collect();
         let ports = PortSet::range(0, u16::MAX);
-        let ledger = Ledger::new(addresses, &ports, Keyed::new([7; 16]));
+        let ledger = Ledger::new(addresses, &ports, FixedState::with_seed(7));
         let tables = ledger.addresses.capacity() * size_of::<IpAddr>()
             + ledger.hosts.capacity() * size_of::<(IpAddr, u32)>()
             + ledger.places.capacity() * size_of::<u32>();
@@ -141,7 +141,7 @@ mod tests {
     fn what_is_not_asked_is_no_pair() {
         let address = "192.0.2.1".parse().unwrap();
         let ports = PortSet::range(80, 80);
-        let mut ledger = Ledger::new(vec![address], &ports, Keyed::new([7; 16]));
+        let mut ledger = Ledger::new(vec![address], &ports, FixedState::with_seed(7));
         let endpoint = |ip: &str, port| Endpoint::tcp(ip.parse().unwrap(), port);
         assert_eq!(ledger.pair(endpoint("192.0.2.2", 80)), None);
         assert_eq!(ledger.pair(endpoint("192.0.2.1", 81)), None);

@@ -14,7 +14,6 @@ mod evidence;
 mod finish;
 mod group;
 mod host;
-mod keyed;
 mod ledger;
 mod pass;
 mod receive;
@@ -26,9 +25,9 @@ use crate::{Figures, Loss, Patience, Verdict};
 use cohort::Kind;
 use cookie::Cookies;
 use epoch::Epochs;
+use foldhash::fast::FixedState;
 use group::Group;
 use host::{Host, Waiting};
-use keyed::Keyed;
 use ledger::{Ledger, Pair};
 use pass::Passes;
 use portolan_model::{Endpoint, Moment, PortSet, Reason};
@@ -125,9 +124,9 @@ pub struct SynEngine<L> {
     /// Probes whose host must not be asked yet.
     waiting: Waiting,
     /// Probes whose round trip is measured.
-    timed: HashMap<Pair, Moment, Keyed>,
+    timed: HashMap<Pair, Moment, FixedState>,
     /// Ports that are known to answer and were asked again.
-    checks: HashMap<Pair, Check, Keyed>,
+    checks: HashMap<Pair, Check, FixedState>,
     /// When they count as lost.
     check_ends: BinaryHeap<Reverse<(Moment, Pair)>>,
     /// Groups that are to check a port now.
@@ -208,12 +207,13 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
         let count = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         let ports_each = positions.checked_div(count).unwrap_or(0);
         let has_own = count > 1 && ports_each >= OWN_PORTS_MIN;
-        let keyed = Keyed::new(options.key);
+        // Only what the run has chosen to ask is ever put into a table; packets are looked up.
+        let keyed = FixedState::with_seed(seed_of(options.key));
         let mut engine = Self {
             lookup,
             options,
             cookies: Cookies::new(options.key),
-            ledger: Ledger::new(addresses, ports, keyed),
+            ledger: Ledger::new(addresses, ports, keyed.clone()),
             hosts,
             groups: Vec::new(),
             members: Vec::new(),
@@ -228,7 +228,7 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
             speed: Speed::new(options.rate),
             again: VecDeque::new(),
             waiting: Waiting::default(),
-            timed: HashMap::with_hasher(keyed),
+            timed: HashMap::with_hasher(keyed.clone()),
             checks: HashMap::with_hasher(keyed),
             check_ends: BinaryHeap::new(),
             check_turns: VecDeque::new(),
@@ -474,6 +474,13 @@ impl<L: FnMut(u32) -> Option<(u32, u16)>> SynEngine<L> {
     fn undecided(&self) -> u64 {
         u64::from(self.passes.positions()).saturating_sub(self.decided)
     }
+}
+
+/// The seed of look-ups: half of the key upon the other.
+fn seed_of(key: [u8; 16]) -> u64 {
+    let key = u128::from_le_bytes(key);
+    let folded = (key ^ (key >> 64)) & u128::from(u64::MAX);
+    u64::try_from(folded).unwrap_or(0)
 }
 
 /// The network of an address, which stands for it.

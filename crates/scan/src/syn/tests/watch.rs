@@ -87,6 +87,12 @@ impl Seen {
         }
         least
     }
+    /// No port was asked again from the same source port within a second.
+    pub(super) fn check_source_ports(&self) {
+        let apart = self.same_port_after().unwrap_or(Duration::MAX);
+        let is_enough = apart >= Duration::from_secs(1);
+        assert!(is_enough, "{apart:?} {}", self.summary());
+    }
     pub(super) fn summary(&self) -> String {
         let states = [
             State::Open,
