@@ -1,7 +1,7 @@
 //! Which engine probes: raw packets where they may be sent, and connections elsewhere.
 
 use crate::prepare::PrepareError;
-use portolan_model::{EngineChoice, Plan};
+use portolan_model::{EngineChoice, IoChoice, Plan};
 use portolan_net::privilege::{NoPackets, file_limit, may_use_packets};
 use portolan_scan::SOURCE_PORTS;
 
@@ -17,6 +17,17 @@ pub(crate) fn choose(
     // Where the limit cannot be read, what it is shows when files are opened.
     let files = file_limit().map_or(u64::MAX, |limit| limit.hard);
     decide(wished, source_port, files, may_use_packets)
+}
+
+/// Whether `engine` sends by what was wished for.
+///
+/// # Errors
+/// When XDP sockets were asked for, and nothing would use them.
+pub(crate) fn check_io(io: IoChoice, engine: EngineChoice) -> Result<(), PrepareError> {
+    match (io, engine) {
+        (IoChoice::Xdp, EngineChoice::Connect) => Err(PrepareError::FramesByConnect),
+        _ => Ok(()),
+    }
 }
 
 fn decide(
@@ -103,6 +114,15 @@ mod tests {
         match (&decided, expected) {
             (Err(said), Err(word)) => assert!(said.contains(word), "{said}"),
             (decided, expected) => assert_eq!(decided.as_ref().ok(), expected.ok().as_ref()),
+        }
+    }
+
+    #[test]
+    fn what_connections_do_not_use_is_not_asked_for_in_vain() {
+        for io in [IoChoice::Auto, IoChoice::Packet, IoChoice::Xdp] {
+            assert!(check_io(io, EngineChoice::Syn).is_ok());
+            let by_connect = check_io(io, EngineChoice::Connect);
+            assert_eq!(by_connect.is_err(), io == IoChoice::Xdp);
         }
     }
 

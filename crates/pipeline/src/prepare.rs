@@ -178,6 +178,12 @@ pub enum PrepareError {
          why); leave --discovery always out to ask every port of every host"
     )]
     DiscoveryByConnect,
+    /// XDP sockets were asked for, which only raw packets pass.
+    #[error(
+        "only raw packets pass XDP sockets, and this scan connects (`portolan doctor` tells why); \
+         leave --io xdp out, or use --engine syn where it can be used"
+    )]
+    FramesByConnect,
     /// The neighbours of an interface were named, and cannot be asked for.
     #[error(transparent)]
     Segment(#[from] segment::SegmentError),
@@ -234,6 +240,9 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
     let addresses = of_source_family(addresses, wish.source_address, &mut notices)?;
     let addresses = of_hosts(addresses, &mut notices);
     let engine = engine_choice::choose(wish.engine, wish.source_port)?;
+    if !tcp.is_empty() {
+        engine_choice::check_io(wish.io, engine)?;
+    }
     let discovery = discovery::choose(wish.discovery, engine, addresses.len(), tcp.len())?;
     let plan = Plan {
         addresses,
