@@ -157,8 +157,10 @@ impl Group {
                         self.restore(newest_epoch);
                         return false;
                     }
-                    Cause::Pace => {
-                        self.pace.undrained = Some((rate, self.pace.growth));
+                    Cause::Pace { is_best } => {
+                        if is_best {
+                            self.pace.undrained = Some((rate, self.pace.growth));
+                        }
                         passes.clamp(rate * DRAIN_MOST, rate)
                     }
                     Cause::SameQueue if is_further => passes.clamp(rate * DRAIN_MOST, rate),

@@ -44,6 +44,8 @@ struct Drained {
     from: Moment,
     until: Moment,
     has_emptied: bool,
+    /// The most that it filled at and ran empty after.
+    best: f32,
     /// How often in a row it did not empty.
     in_vain: u8,
 }
@@ -72,8 +74,9 @@ pub(crate) enum Shows {
 /// Why a queue fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The pace: it is the first, or it had run empty and fills again at the same pace.
-    Pace,
+    /// The pace: it is the first, or it had run empty and fills again at the same pace, which may be
+    /// the best so far.
+    Pace { is_best: bool },
     /// It is the one that the pace was slowed down for, and has not run empty.
     SameQueue,
     /// Nothing that the pace changes. It is borne from now on.
@@ -103,6 +106,8 @@ const LOOK_MIN: Duration = Duration::from_millis(2);
 const LATE_MAX: Duration = Duration::from_millis(500);
 /// A queue fills again at this part of the pace that it filled at, or above.
 const FULL_PART: f32 = 0.95;
+/// What fills below this part of the most that was seen to pass is late for another reason.
+const BEST_PART: f32 = 0.6;
 /// No queue is slowed down for more often without a sign that it empties.
 const VAIN_MAX: u8 = 2;
 
@@ -129,6 +134,7 @@ impl Queue {
             from: Moment::START,
             until: Moment::START,
             has_emptied: true,
+            best: 0.0,
             in_vain: 0,
         },
     };
@@ -198,7 +204,10 @@ impl Queue {
         let part = self.varies_us.unwrap_or(0.0) + trip_us * TRIP_PART;
         let own = late_us - around_us;
         let is_late = own > WAITING_US.max(part / 2.0).max(self.borne_us * BORNE_PART);
-        self.drained.has_emptied |= !is_late && now >= self.drained.from;
+        if !is_late && now >= self.drained.from {
+            self.drained.has_emptied = true;
+            self.drained.best = self.drained.best.max(self.drained.full_at);
+        }
         let since = self.late_since.filter(|_| is_late).unwrap_or(now);
         self.late_since = is_late.then_some(since);
         let long = LATE_MAX + Duration::from_secs_f32((trip_us + late_us) * 2.0 / 1e6);
@@ -225,10 +234,12 @@ impl Queue {
     /// What a queue is that fills at `rate` probes a second.
     pub(crate) fn cause(&mut self, rate: f32, is_further: bool) -> Cause {
         let drained = &mut self.drained;
-        let is_full_again = rate >= FULL_PART * drained.full_at;
+        let is_full_again = rate >= (FULL_PART * drained.full_at).max(BEST_PART * drained.best);
         if drained.has_emptied && is_full_again {
             drained.in_vain = 0;
-            return Cause::Pace;
+            return Cause::Pace {
+                is_best: rate >= drained.best,
+            };
         }
         drained.in_vain += 1;
         if (is_further || !drained.has_emptied) && drained.in_vain <= VAIN_MAX {
@@ -250,6 +261,7 @@ impl Queue {
             from,
             until: from + Duration::from_secs_f32(late_us / 1e6 / (1.0 - part)),
             has_emptied: false,
+            best: self.drained.best,
             in_vain: self.drained.in_vain,
         };
     }
