@@ -1,6 +1,6 @@
 //! What shares one limit: a host, a network, or a whole path. Each group has a pace of its own,
-//! finds out by what is answered whether that pace loses anything, and notices when nothing is
-//! answered any more.
+//! finds out by what is answered, and by when, whether that pace loses anything or makes it wait, and
+//! notices when nothing is answered any more.
 //!
 //! The order of probes is random, so the share of first probes that are answered is the same at any
 //! time, unless the pace itself costs answers. Where most ports are silent that share says little:
