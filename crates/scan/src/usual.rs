@@ -62,7 +62,9 @@ impl Usual {
     /// Variance of the answers to `asked` probes: that of a binomial count, and that of the share
     /// it is compared with.
     pub(crate) fn variance(self, asked: f32) -> f32 {
-        let own = self.expected(asked) * (1.0 - self.share()).max(0.0) + 1.0;
+        // From few probes a share of all or none is no certainty (Agresti and Coull, 1998).
+        let share = (self.answered + 2.0) / (self.asked + 4.0);
+        let own = asked * share * (1.0 - share) + 1.0;
         own * (1.0 + asked / self.asked.max(1.0))
     }
 
@@ -93,6 +95,11 @@ impl Usual {
         if answered < 0.95 * expected && answered < expected - self.chance(sample.asked) / 2.0 {
             return;
         }
+        self.take(sample);
+    }
+
+    /// Takes a sample in, whatever it shows.
+    pub(crate) fn take(&mut self, sample: Sample) {
         self.answered += sample.answered;
         self.asked += sample.asked;
         if self.asked > USUAL_MAX {

@@ -115,6 +115,8 @@ const FALL_FORGIVEN: f32 = 0.25;
 const SPREAD: f32 = 0.1;
 const SPREAD_NEWEST: f32 = 0.1;
 const SPREAD_MIN: f32 = 0.001;
+/// From fewer first probes their share is not known so well that a sample below it is left out.
+const FIRSTS_FEW: f32 = 512.0;
 /// Near to what it last stood the group may lose answers for the pace.
 const KNEE_NEAR: f32 = 0.85;
 /// How much the newest cohort counts among the last.
@@ -512,7 +514,11 @@ impl Group {
         if self.firsts.compare(firsts) == Change::Rise {
             self.firsts = Usual::UNKNOWN;
         }
-        self.firsts.add(firsts);
+        if self.firsts.asked() < FIRSTS_FEW {
+            self.firsts.take(firsts);
+        } else {
+            self.firsts.add(firsts);
+        }
         self.checks.add(Sample {
             asked: cohort.checks(),
             answered: restored(cohort.checks_answered, cohort.checks()),
