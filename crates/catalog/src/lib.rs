@@ -4,10 +4,13 @@
 //! Nothing here looks at a network or decides anything; a port number in a list is never evidence
 //! of what listens there.
 
+mod fingerprint;
 pub mod form;
+pub mod matcher;
 pub mod ports;
 pub mod reserved;
 pub mod services;
 mod table;
 
+pub use fingerprint::Part;
 pub use table::TableError;

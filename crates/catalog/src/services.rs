@@ -1,10 +1,11 @@
-//! Cards of services: which UDP ports a service uses, what is asked there, and which reply proves
-//! it. The cards are the files in `data/services/`; every reply carries an example that has its
-//! form and one that has not.
+//! Cards of services: which ports a service uses, what is asked there, and which reply proves it.
+//! The cards are the files in `data/services/`; every reply carries an example that has its form
+//! and one that has not, and so does every fingerprint.
 //!
 //! Nothing here sends anything.
 
 use crate::form::{Asker, Form, ID_BYTES, Sends};
+use crate::matcher::{Matcher, Recognition};
 use portolan_model::{PortSet, Text};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -12,6 +13,11 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 mod embedded;
+mod examples;
+mod tcp;
+
+pub use examples::faults;
+pub use tcp::{Ask, Follow, Page, QuestionId, Tcp};
 
 /// What is known of a service.
 #[derive(Clone, Debug)]
@@ -22,6 +28,8 @@ pub struct Card {
     pub label: String,
     /// Specifications that the questions and replies are made from.
     pub source: String,
+    /// What is known of it over TCP.
+    pub tcp: Tcp,
     questions: Vec<Question>,
     silent: Vec<Silence>,
     untouched: Vec<Silence>,
@@ -148,10 +156,42 @@ pub fn silences() -> impl Iterator<Item = (&'static Card, &'static Silence)> {
     cards().iter().flat_map(silences)
 }
 
+/// The card of a number that a [`crate::matcher::Known`] carries.
+pub fn card(number: usize) -> Option<&'static Card> {
+    CATALOGUE.cards.get(number)
+}
+
+/// The card of a protocol.
+pub fn protocol(name: &str) -> Option<&'static Card> {
+    let mut own = cards().iter().filter(|card| card.tcp.speaks.is_none());
+    own.find(|card| card.name == name)
+}
+
+/// What is asked over TCP on any port, the likeliest first.
+pub fn asks_by_rank() -> &'static [&'static Ask] {
+    static RANKED: LazyLock<Vec<&'static Ask>> = LazyLock::new(|| {
+        let asks = cards().iter().flat_map(|card| &card.tcp.asks);
+        let mut ranked: Vec<&Ask> = asks.filter(|ask| ask.rank.is_some()).collect();
+        ranked.sort_by_key(|ask| ask.rank);
+        ranked
+    });
+    &RANKED
+}
+
+/// What `said` proves, when it was said after `after`; `None`: nothing that is known.
+pub fn recognise(after: QuestionId, said: &[u8]) -> Option<Recognition> {
+    CATALOGUE.matcher.recognise(&CATALOGUE.cards, after, said)
+}
+
 impl Card {
-    /// Its questions.
+    /// Its questions over UDP.
     pub fn questions(&self) -> &[Question] {
         &self.questions
+    }
+
+    /// The protocol that it speaks.
+    pub fn protocol(&self) -> &str {
+        self.tcp.speaks.as_deref().unwrap_or(&self.name)
     }
 }
 
@@ -201,6 +241,7 @@ struct Catalogue {
     cards: Vec<Card>,
     /// Number of the card and of the question on it.
     by_port: BTreeMap<u16, Vec<(usize, usize)>>,
+    matcher: Matcher,
 }
 
 /// Empty when a card cannot be read, which the tests rule out for those that are embedded.
@@ -211,8 +252,9 @@ impl Catalogue {
     fn read(files: &[(&'static str, &str)]) -> Result<Self, CardError> {
         let mut catalogue = Self::default();
         for (file, text) in files {
-            let card = Card::parse(text).map_err(|problem| CardError { file, problem })?;
             let number = catalogue.cards.len();
+            let card = Card::parse(text, u16::try_from(number).unwrap_or(u16::MAX))
+                .map_err(|problem| CardError { file, problem })?;
             for (at, question) in card.questions.iter().enumerate() {
                 for port in question.ports.iter() {
                     let places = catalogue.by_port.entry(port).or_default();
@@ -221,6 +263,10 @@ impl Catalogue {
             }
             catalogue.cards.push(card);
         }
+        catalogue.matcher = Matcher::new(&catalogue.cards).map_err(|problem| CardError {
+            file: "all cards",
+            problem,
+        })?;
         Ok(catalogue)
     }
 }
@@ -231,6 +277,8 @@ struct File {
     name: String,
     label: Option<String>,
     source: String,
+    #[serde(default)]
+    tcp: tcp::TcpFile,
     #[serde(default)]
     udp: Vec<AskEntry>,
     #[serde(default)]
@@ -272,7 +320,7 @@ struct SilentEntry {
 }
 
 impl Card {
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str, number: u16) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         let silences = |entries: Vec<SilentEntry>| {
             let silence = |entry: SilentEntry| {
@@ -288,6 +336,7 @@ impl Card {
             file.udp.into_iter().map(Question::parse).collect();
         Ok(Self {
             label: file.label.unwrap_or_else(|| file.name.clone()),
+            tcp: Tcp::parse(file.tcp, number, &file.name, text)?,
             name: file.name,
             source: file.source,
             questions: questions?,
