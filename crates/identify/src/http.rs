@@ -1,5 +1,5 @@
 //! The HTTP/1.1 request of a first look, and what a reply to it shows: the status line and the
-//! `Server` field. Nothing else of the reply is interpreted.
+//! `Server` field, and where it ends. Nothing else of the reply is interpreted.
 
 use portolan_model::Text;
 use std::net::IpAddr;
@@ -27,6 +27,8 @@ pub struct Reply {
     pub server: Option<Vec<u8>>,
     /// Whether it says that the port wants HTTPS.
     pub wants: Wants,
+    /// Bytes from the start of the reply to where it was read.
+    pub length: usize,
 }
 
 /// What a server that refuses a request says of the port.
@@ -76,11 +78,11 @@ impl Reply {
     }
 }
 
-/// `GET /` with the fields a server needs to answer. `host` is what stands in `Host`, see
+/// `GET` of `path` with the fields a server needs to answer. `host` is what stands in `Host`, see
 /// [`host_field`].
-pub fn request(host: &str) -> Vec<u8> {
+pub fn request(host: &str, path: &str) -> Vec<u8> {
     format!(
-        "GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Portolan/{}\r\nAccept: */*\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Portolan/{}\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION")
     )
@@ -138,14 +140,16 @@ pub fn parse(bytes: &[u8], window: usize, ending: Ending) -> Parsed {
     };
     let mut server = None;
     let mut head = Ending::Open;
+    let mut body_end = BodyEnd::Close;
     for field in lines.by_ref() {
         if field.is_empty() {
             head = Ending::Ended;
             break;
         }
         if server.is_none() {
-            server = server_value(field);
+            server = value(field, b"server:").filter(|value| !value.is_empty());
         }
+        body_end = body_end.after(field);
     }
     let body = lines.0;
     let wants = if head == Ending::Ended && status == 400 && mentions_tls(body) {
@@ -153,17 +157,74 @@ pub fn parse(bytes: &[u8], window: usize, ending: Ending) -> Parsed {
     } else {
         Wants::Nothing
     };
-    // A refusal is read to its end, because the reason stands in its body.
-    let decided = head == Ending::Ended && (status != 400 || wants == Wants::Tls);
-    if !decided && ending == Ending::Open {
+    let end = if has_no_body(status) {
+        Some(0)
+    } else {
+        body_end.of(body)
+    };
+    let end = end.filter(|_| head == Ending::Ended);
+    if end.is_none() && ending == Ending::Open {
         return Parsed::Incomplete;
     }
+    let before = seen.len().saturating_sub(body.len());
     Parsed::Http(Reply {
         status,
         line: line.to_vec(),
-        server,
+        server: server.map(<[u8]>::to_vec),
         wants,
+        length: end.map_or(seen.len(), |end| before.saturating_add(end)),
     })
+}
+
+/// What ends the body of a reply (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BodyEnd {
+    Chunked,
+    Close,
+    Length(usize),
+}
+
+impl BodyEnd {
+    /// Chunks have precedence over a length.
+    fn after(self, field: &[u8]) -> Self {
+        let has = |name: &[u8]| value(field, name);
+        if let Some(coding) = has(b"transfer-encoding:") {
+            return if coding.to_ascii_lowercase().ends_with(b"chunked") {
+                Self::Chunked
+            } else {
+                self
+            };
+        }
+        let length = has(b"content-length:").and_then(|it| std::str::from_utf8(it).ok());
+        match length.and_then(|it| it.parse().ok()) {
+            Some(length) if self == Self::Close => Self::Length(length),
+            _ => self,
+        }
+    }
+
+    /// Where the body ends, when it does.
+    fn of(self, body: &[u8]) -> Option<usize> {
+        match self {
+            Self::Chunked => {
+                let last = body
+                    .windows(LAST_CHUNK.len())
+                    .position(|it| it == LAST_CHUNK);
+                let alone = LAST_CHUNK.get(2..).unwrap_or_default();
+                match last {
+                    _ if body.starts_with(alone) => Some(alone.len()),
+                    Some(at) => Some(at.saturating_add(LAST_CHUNK.len())),
+                    None => None,
+                }
+            }
+            Self::Close => None,
+            Self::Length(length) => (body.len() >= length).then_some(length),
+        }
+    }
+}
+
+/// RFC 9110 §6.4.1.
+const fn has_no_body(status: u16) -> bool {
+    matches!(status, 100..=199 | 204 | 304)
 }
 
 /// RFC 9112 §4: `HTTP/1.x`, space, three digits, then a space or the end. A digit that is not a
@@ -182,10 +243,10 @@ fn status(line: &[u8]) -> Option<u16> {
     (100..=599).contains(&code).then_some(code)
 }
 
-fn server_value(field: &[u8]) -> Option<Vec<u8>> {
-    let (name, value) = field.split_at_checked(b"server:".len())?;
-    let value = value.trim_ascii();
-    (name.eq_ignore_ascii_case(b"server:") && !value.is_empty()).then(|| value.to_vec())
+/// The value of a field whose name, colon included, is `name` in small letters.
+fn value<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (found, value) = field.split_at_checked(name.len())?;
+    found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
 /// RFC 9110 §5.6.2.
@@ -217,6 +278,8 @@ impl<'a> Iterator for Lines<'a> {
 }
 
 const PREFIX: &[u8] = b"HTTP/1.";
+/// The end of a body in chunks without trailer fields (RFC 9112 §7.1).
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 /// What servers write when a request in clear reaches a port for HTTPS: Nginx, Apache httpd, Go's
 /// net/http, Tomcat.

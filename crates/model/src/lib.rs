@@ -34,5 +34,5 @@ pub use port::{Reason, State, Unreachable};
 pub use port_set::PortSet;
 pub use preview::Preview;
 pub use scope::{Refusal, Scope};
-pub use service::{Service, Tunnel};
+pub use service::{OsHint, Service, Tunnel};
 pub use text::Text;

@@ -26,8 +26,21 @@ pub struct Service {
     pub product: Option<Text>,
     /// Version, when the bytes disclose it.
     pub version: Option<Text>,
+    /// Operating system, where the server names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<OsHint>,
     /// How sure this is, 0 to 100.
     pub confidence: u8,
     /// The first line that shows it, made printable.
     pub evidence: Option<Text>,
+}
+
+/// An operating system that a service names. The service may have been moved, or say what it likes,
+/// so it has a confidence of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OsHint {
+    /// Its name, as the service writes it.
+    pub name: Text,
+    /// How sure this is, 0 to 100.
+    pub confidence: u8,
 }

@@ -4,6 +4,7 @@
 
 use crate::connect::Source;
 use crate::never_send::gets_no_bytes;
+use crate::tls;
 use crate::turns::Turns;
 use nix::sys::socket::{setsockopt, sockopt};
 use portolan_model::{Endpoint, Pace, Refusal, Scope};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 /// Why a conversation did not begin or a message did not go out.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +83,14 @@ pub struct Turn {
 /// side.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     endpoint: Endpoint,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Dialer {
@@ -121,7 +129,10 @@ impl Dialer {
         let peer = endpoint.socket_address();
         let socket = self.open_socket(peer).map_err(broken)?;
         match timeout(patience, socket.connect(peer)).await {
-            Ok(Ok(stream)) => Ok(Connection { stream, endpoint }),
+            Ok(Ok(stream)) => Ok(Connection {
+                stream: Stream::Clear(stream),
+                endpoint,
+            }),
             Ok(Err(source)) => Err(broken(source)),
             Err(_) => Err(DialError::TimedOut { endpoint }),
         }
@@ -132,7 +143,10 @@ impl Dialer {
         self.check(endpoint)?;
         let stream = TcpStream::from_std(std::net::TcpStream::from(descriptor))
             .map_err(|source| DialError::Broken { endpoint, source })?;
-        Ok(Connection { stream, endpoint })
+        Ok(Connection {
+            stream: Stream::Clear(stream),
+            endpoint,
+        })
     }
 
     /// A socket that leaves from where the source says.
@@ -179,13 +193,48 @@ fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 }
 
 impl Connection {
+    /// Goes on inside TLS, with the version that was agreed on. `name` is the DNS name for
+    /// `server_name` (RFC 6066 §3). Certificates are not judged.
+    pub async fn secure(
+        self,
+        name: Option<&str>,
+        patience: Duration,
+    ) -> Result<(Self, String), DialError> {
+        let endpoint = self.endpoint;
+        if gets_no_bytes(endpoint.port) {
+            return Err(DialError::NeverSend { endpoint });
+        }
+        let broken = |source| DialError::Broken { endpoint, source };
+        let Stream::Clear(stream) = self.stream else {
+            return Err(broken(io::Error::other("TLS stands already")));
+        };
+        match timeout(patience, tls::handshake(stream, name, endpoint.address)).await {
+            Ok(Ok(stream)) => {
+                let version = tls::version(&stream);
+                let stream = Stream::Tls(Box::new(stream));
+                Ok((Self { stream, endpoint }, version))
+            }
+            Ok(Err(source)) => Err(broken(source)),
+            Err(_) => Err(DialError::TimedOut { endpoint }),
+        }
+    }
+
     /// Sends all of `bytes` within `patience`.
     pub async fn send(&mut self, bytes: &[u8], patience: Duration) -> Result<(), DialError> {
         let endpoint = self.endpoint;
         if gets_no_bytes(endpoint.port) {
             return Err(DialError::NeverSend { endpoint });
         }
-        match timeout(patience, self.stream.write_all(bytes)).await {
+        let sent = async {
+            match &mut self.stream {
+                Stream::Clear(stream) => stream.write_all(bytes).await,
+                Stream::Tls(stream) => {
+                    stream.write_all(bytes).await?;
+                    stream.flush().await
+                }
+            }
+        };
+        match timeout(patience, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(DialError::Broken { endpoint, source }),
             Err(_) => Err(DialError::TimedOut { endpoint }),
@@ -194,7 +243,13 @@ impl Connection {
 
     /// Waits at most `patience` for bytes and puts as many as fit into `buffer`.
     pub async fn receive(&mut self, buffer: &mut [u8], patience: Duration) -> Received {
-        match timeout(patience, self.stream.read(buffer)).await {
+        let received = async {
+            match &mut self.stream {
+                Stream::Clear(stream) => stream.read(buffer).await,
+                Stream::Tls(stream) => stream.read(buffer).await,
+            }
+        };
+        match timeout(patience, received).await {
             Ok(Ok(0)) => Received::Closed,
             Ok(Ok(length)) => Received::Bytes(length),
             Ok(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => Received::Closed,

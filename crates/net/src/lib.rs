@@ -17,4 +17,5 @@ pub mod raw;
 pub mod resolve;
 pub mod rights;
 pub mod route;
+pub mod tls;
 mod turns;

@@ -83,6 +83,7 @@ fn service() -> Service {
         tls: None,
         product: None,
         version: None,
+        os: None,
         confidence: 100,
         evidence: None,
     }

@@ -1,10 +1,10 @@
 //! Holds the conversation of a first look over a real connection, inside its limits.
 
 use portolan_identify::{
-    CONNECT_WAIT, CONNECTION_READ_MAX, CONNECTIONS_MAX, CONVERSATION_MAX, Input, Look, LookOptions,
-    Outcome, Step,
+    CONNECT_WAIT, CONNECTION_READ_MAX, CONNECTIONS_MAX, CONVERSATION_MAX, HANDSHAKE_WAIT, Input,
+    Look, LookOptions, Outcome, Secured, Step,
 };
-use portolan_model::Endpoint;
+use portolan_model::{Endpoint, Text};
 use portolan_net::dial::{Connection, DialError, Dialer, Received, Turn};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -60,11 +60,25 @@ async fn converse(look: &mut Look, dialer: &Dialer, start: Start) -> Step {
 
 /// One connection, to the step that ends it.
 async fn talk(look: &mut Look, mut connection: Connection, mut step: Step) -> Step {
-    let mut buffer = [0_u8; CONNECTION_READ_MAX];
+    let mut buffer = vec![0_u8; CONNECTION_READ_MAX];
     let mut room = CONNECTION_READ_MAX;
     loop {
         let wait = match step {
             Step::Done | Step::Reconnect => return step,
+            Step::Secure { server_name } => {
+                let name = server_name.as_deref();
+                match connection.secure(name, HANDSHAKE_WAIT).await {
+                    Ok((secure, version)) => {
+                        connection = secure;
+                        step = look.step(Input::Secured(Secured { version }));
+                        continue;
+                    }
+                    Err(error) => {
+                        // The connection went with the handshake: nothing else can be done on it.
+                        return look.step(Input::SecureFailed(reason(&error)));
+                    }
+                }
+            }
             Step::Wait(wait) => wait,
             Step::Send { bytes, then_wait } => match connection.send(&bytes, then_wait).await {
                 Ok(()) => then_wait,
@@ -90,5 +104,14 @@ async fn talk(look: &mut Look, mut connection: Connection, mut step: Step) -> St
                 Received::TimedOut => look.step(Input::TimedOut),
             }
         };
+    }
+}
+
+/// Why a handshake failed, without the endpoint, which stands beside it.
+fn reason(error: &DialError) -> Text {
+    match error {
+        DialError::Broken { source, .. } => Text::from(source.to_string()),
+        DialError::TimedOut { .. } => Text::from("no answer in time"),
+        error => Text::from(error.to_string()),
     }
 }

@@ -4,7 +4,7 @@
 use crate::collector::{Collector, PendingLook};
 use crate::look::look;
 use crate::sweep::Control;
-use portolan_identify::{LookOptions, Outcome, Sends};
+use portolan_identify::{Keeps, LookOptions, Outcome, Sends};
 use portolan_model::Endpoint;
 use portolan_net::dial::Dialer;
 use portolan_net::never_send::gets_no_bytes;
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use tokio::task::{Id, JoinError, JoinSet};
 
 /// First looks under way at one host.
-const LOOKS_AT_HOST_MAX: u32 = 24;
+const LOOKS_AT_HOST_MAX: u32 = 48;
 
 /// The first looks under way.
 pub(crate) struct Looks {
@@ -97,6 +97,7 @@ impl Looks {
             host: name,
             address: endpoint.address,
             seed: self.seed ^ u64::from(endpoint.port),
+            keeps: Keeps::Evidence,
         };
         let dialer = self.dialer.clone();
         self.spawn(

@@ -4,7 +4,7 @@
 
 use crate::outcome::{Group, Outcome};
 use portolan_model::{
-    Incomplete, PortReport, Process, Reason, Service, State, Text, Transport, Tunnel,
+    Incomplete, OsHint, PortReport, Process, Reason, Service, State, Text, Transport, Tunnel,
 };
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -166,6 +166,7 @@ struct PackedService(
     Option<Tunnel>,
     Option<Text>,
     Option<Text>,
+    Option<OsHint>,
     u8,
     Option<Text>,
 );
@@ -233,20 +234,22 @@ impl PackedService {
             tls,
             product,
             version,
+            os,
             confidence,
             evidence,
         } = service.clone();
-        Self(name, label, tls, product, version, confidence, evidence)
+        Self(name, label, tls, product, version, os, confidence, evidence)
     }
 
     fn service(self) -> Service {
-        let Self(name, label, tls, product, version, confidence, evidence) = self;
+        let Self(name, label, tls, product, version, os, confidence, evidence) = self;
         Service {
             name,
             label,
             tls,
             product,
             version,
+            os,
             confidence,
             evidence,
         }
@@ -266,6 +269,10 @@ mod tests {
             tls: Some(Tunnel::Implicit),
             product: None,
             version: Some("1".into()),
+            os: Some(portolan_model::OsHint {
+                name: "Debian".into(),
+                confidence: 70,
+            }),
             confidence: 90,
             evidence: Some(says.into()),
         };

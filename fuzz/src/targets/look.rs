@@ -3,8 +3,8 @@
 use portolan_identify::http::{self, Ending};
 use portolan_identify::tls::{self, Parsed};
 use portolan_identify::{
-    CONNECTIONS_MAX, CONVERSATION_MAX, Input, Look, LookOptions, Outcome, SENT_MAX, STEPS_MAX,
-    Sends, Step,
+    CONNECTIONS_MAX, CONVERSATION_MAX, Input, Keeps, Look, LookOptions, Outcome, SENT_MAX,
+    STEPS_MAX, Secured, Sends, Step,
 };
 use portolan_model::Text;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -88,7 +88,9 @@ pub(crate) fn inputs(data: &[u8]) {
     let (mut sent, mut connections) = (0, 1);
     while let Some((kind, after)) = rest.split_first() {
         rest = after;
-        let input = match kind % 8 {
+        let input = match kind % 10 {
+            8 => Input::SecureFailed(Text::from("no")),
+            9 => Input::Secured(tls_1_3()),
             0 => Input::Closed,
             1 => Input::Reset,
             2 => Input::ConnectFailed,
@@ -105,7 +107,7 @@ pub(crate) fn inputs(data: &[u8]) {
             Step::Send { bytes, .. } => sent += bytes.len(),
             Step::Reconnect => connections += 1,
             Step::Wait(wait) => assert!(wait <= CONVERSATION_MAX),
-            Step::Done => {}
+            Step::Done | Step::Secure { .. } => {}
         }
     }
     assert!(sent <= SENT_MAX && connections <= CONNECTIONS_MAX);
@@ -135,6 +137,11 @@ fn options(header: [u8; 5]) -> LookOptions {
             IpAddr::V6(Ipv6Addr::LOCALHOST)
         },
         seed: u64::from(flags),
+        keeps: if flags & 16 == 0 {
+            Keeps::Evidence
+        } else {
+            Keeps::Replies
+        },
     }
 }
 
@@ -144,6 +151,8 @@ struct Talk<'a> {
     /// Whether it speaks by itself, or once it is asked.
     first: bool,
     then: Input<'static>,
+    /// Whether a handshake comes about; inside it, it says the same.
+    has_tls: bool,
 }
 
 impl<'a> Talk<'a> {
@@ -152,6 +161,7 @@ impl<'a> Talk<'a> {
         Self {
             says,
             first: choice & 1 == 0,
+            has_tls: choice & 8 == 0,
             then: match choice >> 1 & 3 {
                 0 => Input::TimedOut,
                 1 => Input::Closed,
@@ -193,6 +203,16 @@ fn drive(options: LookOptions, talks: &[Talk<'_>], pieces: &[usize]) -> (Outcome
                 });
                 continue;
             }
+            Step::Secure { .. } => {
+                let secured = talk.is_some_and(|talk| talk.has_tls);
+                left = talk.filter(|talk| talk.first).map_or(&[], |talk| talk.says);
+                step = look.step(if secured {
+                    Input::Secured(tls_1_3())
+                } else {
+                    Input::SecureFailed(Text::from("no"))
+                });
+                continue;
+            }
             Step::Send { bytes, .. } => {
                 sent.push(bytes);
                 if let Some(talk) = talk.filter(|talk| !talk.first) {
@@ -208,7 +228,7 @@ fn drive(options: LookOptions, talks: &[Talk<'_>], pieces: &[usize]) -> (Outcome
                 left = rest;
                 look.step(Input::Bytes(piece))
             }
-            None if speaks => look.step(talk.map_or(Input::TimedOut, |talk| talk.then)),
+            None if speaks => look.step(talk.map_or(Input::TimedOut, |talk| talk.then.clone())),
             None => look.step(Input::TimedOut),
         };
     }
@@ -218,17 +238,20 @@ fn drive(options: LookOptions, talks: &[Talk<'_>], pieces: &[usize]) -> (Outcome
     (look.finish(), sent)
 }
 
+fn tls_1_3() -> Secured {
+    Secured {
+        version: "TLS 1.3".to_owned(),
+    }
+}
+
 /// Something is shown, or it is said why not; and nothing is claimed without evidence.
 fn check_outcome(outcome: &Outcome) {
+    for incomplete in &outcome.incomplete {
+        super::assert_printable(incomplete.why.as_str());
+    }
     match &outcome.service {
-        None => {
-            assert_eq!(outcome.incomplete.len(), 1);
-            for incomplete in &outcome.incomplete {
-                super::assert_printable(incomplete.why.as_str());
-            }
-        }
+        None => assert!(!outcome.incomplete.is_empty()),
         Some(service) => {
-            assert!(outcome.incomplete.is_empty());
             assert!(
                 service
                     .evidence

@@ -106,6 +106,11 @@ impl Ask {
         self.sends.bytes(asker)
     }
 
+    /// Whether it is asked after greetings alone.
+    pub const fn is_for_greetings(&self) -> bool {
+        self.greeted.is_some()
+    }
+
     /// Whether it is asked after this greeting.
     pub fn follows_greeting(&self, greeting: &[u8]) -> bool {
         self.greeted
@@ -129,6 +134,11 @@ impl Follow {
     pub fn is_ended_by(&self, reply: &[u8]) -> bool {
         let ends = |it: &Option<Regex>| it.as_ref().is_some_and(|it| it.is_match(reply));
         ends(&self.ends) || ends(&self.starts_tls)
+    }
+
+    /// Whether it asks for TLS.
+    pub const fn is_for_tls(&self) -> bool {
+        self.starts_tls.is_some()
     }
 
     /// Whether TLS begins after this reply.

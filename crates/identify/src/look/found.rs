@@ -1,110 +1,164 @@
 //! What the replies of a look showed, and the service they prove together.
 
+use super::plan::HTTP;
 use crate::http::{self, Wants};
 use crate::tls;
-use crate::trail::Question;
-use portolan_model::{Service, Text, Tunnel};
+use portolan_catalog::matcher::Known;
+use portolan_catalog::services;
+use portolan_model::{Incomplete, OsHint, Service, Text, Tunnel};
 
 /// What the replies of one look showed.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The last HTTP reply.
+    /// The last HTTP reply to a request for `/`.
     pub(super) http: Option<http::Reply>,
-    /// A protocol that its own grammar proves.
-    pub(super) named: Option<Service>,
-    /// The last TLS reply.
+    /// A service that the catalogue knows, and what shows it.
+    pub(super) known: Option<(Known, Text)>,
+    /// An HTTP reply in clear, before TLS was shown.
+    pub(super) in_clear: Option<http::Reply>,
+    /// The server that refused a request in clear, in case that TLS is not what it wants.
+    pub(super) refused: Option<(Known, Text)>,
+    /// The last TLS reply in clear.
     pub(super) tls: Option<tls::Reply>,
+    /// A handshake inside which the conversation went on.
+    pub(super) secured: Option<Secured>,
     /// The first thing said that proves no protocol.
     pub(super) unproven: Option<Text>,
+    /// Why something is not known.
+    pub(super) incomplete: Vec<Incomplete>,
+}
+
+/// A finished TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secured {
+    /// The version as people write it (`TLS 1.3`).
+    pub version: String,
 }
 
 impl Found {
-    /// Whether nothing more needs to be asked.
-    pub(super) fn is_final(&self, asked: &[Question]) -> bool {
-        // Whoever spoke by itself is not asked.
-        let spoke_first = self.unproven.is_some() && asked == [Question::Listen];
-        self.named.is_some() || spoke_first
+    /// Adds what a further reply of the same service proves; another protocol's proof is not one
+    /// of this service.
+    pub(super) fn add(&mut self, known: Known, shown: Text) {
+        let Some((have, evidence)) = &mut self.known else {
+            self.known = Some((known, shown));
+            return;
+        };
+        if have.protocol != known.protocol {
+            return;
+        }
+        let is_better = match (&have.product, &known.product) {
+            (None, Some(_)) => true,
+            (Some(have_product), Some(product)) => {
+                // The application behind a server, or the version of the same product.
+                let own = services::card(known.card).is_some_and(|it| it.tcp.speaks.is_some());
+                let was = services::card(have.card).is_some_and(|it| it.tcp.speaks.is_some());
+                own && !was || have_product == product && have.version.is_none()
+            }
+            (_, None) => false,
+        };
+        if is_better {
+            have.card = known.card;
+            have.product = known.product;
+            have.version = known.version;
+            let merged = format!("{evidence} · {shown}");
+            *evidence = Text::from(merged);
+        }
+        have.os = have.os.take().or(known.os);
     }
 
-    /// Whether the TLS reply itself names HTTP (RFC 7301 §3.2).
-    pub(super) fn alpn_is_http(&self) -> bool {
-        match &self.tls {
-            Some(tls::Reply::Hello(hello)) => {
-                matches!(hello.alpn.as_deref(), Some(b"h2" | b"http/1.1"))
-            }
-            _ => false,
+    /// Remembers why something is not known, once for each fact.
+    pub(super) fn miss(&mut self, fact: &str, why: Text) {
+        if self.incomplete.iter().all(|it| it.fact != fact) {
+            self.incomplete.push(Incomplete {
+                fact: fact.to_owned(),
+                why,
+            });
         }
     }
 
     /// The service that all of it together shows.
-    pub(super) fn service(self) -> Option<Service> {
-        let alpn_is_http = self.alpn_is_http();
-        let Self {
-            http,
-            named,
-            tls,
-            unproven,
-        } = self;
-        match (named, tls, http) {
-            (Some(named), ..) => Some(named),
-            (None, Some(tls), http) => {
-                // HTTP is shown to be inside by the server's own word, or, less surely, by its
-                // answering HTTP in clear on a port that speaks TLS.
-                let confidence = match &http {
-                    _ if alpn_is_http => PROVEN,
-                    Some(reply) if reply.wants == Wants::Tls => TOLD,
-                    Some(_) => BOTH,
-                    None => PROVEN,
-                };
-                let name = (alpn_is_http || http.is_some()).then_some("http");
-                let (product, version) = http.as_ref().map_or((None, None), http::Reply::product);
-                let evidence = match &http {
-                    Some(reply) => format!("{tls} · {}", reply.evidence()),
-                    None => tls.to_string(),
-                };
-                Some(Service {
-                    name: name.map(str::to_owned),
-                    label: name.map(|name| label(name, Some(Tunnel::Implicit)).to_owned()),
-                    tls: Some(Tunnel::Implicit),
-                    product,
-                    version,
-                    confidence,
-                    evidence: Some(Text::from(evidence)),
-                })
-            }
-            (None, None, Some(reply)) => {
-                let (product, version) = reply.product();
-                Some(Service {
-                    name: Some("http".to_owned()),
-                    label: Some(label("http", None).to_owned()),
-                    tls: None,
-                    product,
-                    version,
-                    confidence: PROVEN,
-                    evidence: Some(reply.evidence()),
-                })
-            }
-            (None, None, None) => unproven.map(|evidence| Service {
-                name: None,
-                label: None,
-                tls: None,
-                product: None,
-                version: None,
-                confidence: 0,
-                evidence: Some(evidence),
-            }),
+    pub(super) fn service(&self, tunnel: Option<Tunnel>) -> Option<Service> {
+        let tls = match (&self.secured, &self.tls) {
+            (Some(secured), _) => Some(secured.version.clone()),
+            (None, Some(reply)) => Some(reply.to_string()),
+            (None, None) => None,
+        };
+        let shown = |evidence: String| match (&tls, tunnel) {
+            (Some(tls), Some(Tunnel::Implicit)) => format!("{tls} · {evidence}"),
+            _ => evidence,
+        };
+        if let Some((known, evidence)) = &self.known {
+            let name = known.protocol.as_str();
+            return Some(Service {
+                name: Some(name.to_owned()),
+                label: Some(label(name, tunnel)),
+                tls: tunnel,
+                product: known.product.clone(),
+                version: known.version.clone(),
+                os: known.os.clone().map(|name| OsHint {
+                    name,
+                    confidence: OS_CONFIDENCE,
+                }),
+                confidence: known.confidence.min(self.confidence_inside(tunnel)),
+                evidence: Some(Text::from(shown(evidence.as_str().to_owned()))),
+            });
+        }
+        if let Some(reply) = &self.http {
+            return Some(self.http_service(reply, tunnel, &shown(reply.evidence().into())));
+        }
+        let evidence = match (&self.unproven, tunnel.and(tls.as_ref())) {
+            (Some(text), Some(_)) => shown(text.as_str().to_owned()),
+            (Some(text), None) => text.as_str().to_owned(),
+            (None, Some(tls)) => tls.clone(),
+            (None, None) => return None,
+        };
+        let confidence = if tunnel.is_some() { PROVEN } else { 0 };
+        Some(Service {
+            name: None,
+            label: None,
+            tls: tunnel,
+            product: None,
+            version: None,
+            os: None,
+            confidence,
+            evidence: Some(Text::from(evidence)),
+        })
+    }
+
+    /// How sure a protocol is inside TLS. Inside a finished handshake, or in clear, its own grammar
+    /// was seen. Else HTTP is shown to be inside by the server's own word, or, less surely, by its
+    /// answering HTTP in clear on a port that speaks TLS.
+    fn confidence_inside(&self, tunnel: Option<Tunnel>) -> u8 {
+        let wants = self.http.as_ref().map(|reply| reply.wants);
+        match (tunnel, &self.secured, wants) {
+            (Some(Tunnel::Implicit), None, Some(Wants::Tls)) => TOLD,
+            (Some(Tunnel::Implicit), None, _) => BOTH,
+            _ => PROVEN,
+        }
+    }
+
+    fn http_service(&self, reply: &http::Reply, tunnel: Option<Tunnel>, shown: &str) -> Service {
+        let (product, version) = reply.product();
+        Service {
+            name: Some(HTTP.to_owned()),
+            label: Some(label(HTTP, tunnel)),
+            tls: tunnel,
+            product,
+            version,
+            os: None,
+            confidence: self.confidence_inside(tunnel),
+            evidence: Some(Text::from(shown)),
         }
     }
 }
 
 /// What people call a protocol, alone or inside TLS.
-pub(super) fn label(name: &'static str, tls: Option<Tunnel>) -> &'static str {
-    match (name, tls) {
-        ("http", Some(Tunnel::Implicit)) => "https",
-        ("imap", Some(Tunnel::Implicit)) => "imaps",
-        ("pop3", Some(Tunnel::Implicit)) => "pop3s",
-        (name, _) => name,
-    }
+pub(super) fn label(name: &str, tls: Option<Tunnel>) -> String {
+    let card = services::protocol(name);
+    let inside = card.filter(|_| tls == Some(Tunnel::Implicit));
+    let inside = inside.and_then(|card| card.tcp.tls_label.clone());
+    let alone = card.map(|card| card.label.clone());
+    inside.or(alone).unwrap_or_else(|| name.to_owned())
 }
 
 /// Confidence in a protocol whose own grammar was seen.
@@ -113,3 +167,5 @@ const PROVEN: u8 = 95;
 const TOLD: u8 = 90;
 /// Confidence in HTTP inside TLS when the port answers both.
 const BOTH: u8 = 75;
+/// Confidence in an operating system that a server's own words name: they may come from elsewhere.
+const OS_CONFIDENCE: u8 = 70;

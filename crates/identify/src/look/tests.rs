@@ -1,7 +1,7 @@
 //! Conversations with peers of every kind: whole, in pieces, cut off, and hostile.
 
+use super::found::label;
 use super::*;
-use portolan_model::{Text, Tunnel};
 use proptest::prelude::*;
 
 /// How a connection of a scripted peer goes.
@@ -13,6 +13,15 @@ struct Talk {
     when: When,
     /// What happens after it.
     then: Input<'static>,
+    /// What it says inside TLS, and when; `None`: the handshake fails.
+    inside: Option<(Vec<u8>, When)>,
+}
+
+impl Talk {
+    fn inside(mut self, says: &[u8], when: When) -> Self {
+        self.inside = Some((says.to_vec(), when));
+        self
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +29,7 @@ enum When {
     AtOnce,
     Asked,
     AskedHttp,
+    AskedOther,
     AskedTls,
 }
 
@@ -32,6 +42,7 @@ fn talk(says: &[u8], when: When) -> Talk {
         says: says.to_vec(),
         when,
         then: Input::TimedOut,
+        inside: None,
     }
 }
 
@@ -40,6 +51,7 @@ fn silent(then: Input<'static>) -> Talk {
         says: Vec::new(),
         when: When::AtOnce,
         then,
+        inside: None,
     }
 }
 
@@ -51,6 +63,7 @@ fn options(port: u16) -> LookOptions {
         host: Some("a.example".to_owned()),
         address: IpAddr::from([192, 0, 2, 1]),
         seed: 1,
+        keeps: Keeps::Replies,
     }
 }
 
@@ -82,6 +95,24 @@ fn drive(
         let said = |spoken| talk.when == When::AtOnce || talk.when == spoken;
         match &step {
             Step::Done => return (look.finish(), traffic),
+            Step::Secure { .. } => {
+                step = match talk.inside.clone() {
+                    None => look.step(Input::SecureFailed(Text::from("no cipher"))),
+                    Some((says, when)) => {
+                        talk.says = says;
+                        talk.when = when;
+                        left = if when == When::AtOnce {
+                            talk.says.clone()
+                        } else {
+                            Vec::new()
+                        };
+                        spoken = When::AtOnce;
+                        let version = "TLS 1.3".to_owned();
+                        look.step(Input::Secured(Secured { version }))
+                    }
+                };
+                continue;
+            }
             Step::Reconnect => {
                 talk = talks[traffic.connections.min(talks.len() - 1)].clone();
                 traffic.connections += 1;
@@ -104,8 +135,10 @@ fn drive(
                 traffic.waited += *then_wait;
                 spoken = if bytes[0] == 22 {
                     When::AskedTls
-                } else {
+                } else if bytes.starts_with(b"GET ") {
                     When::AskedHttp
+                } else {
+                    When::AskedOther
                 };
                 if talk.when == When::Asked || talk.when == spoken {
                     left = talk.says.clone();
@@ -120,7 +153,7 @@ fn drive(
         step = if left.is_empty() {
             let asked = talk.when == When::Asked && spoken != When::AtOnce;
             let then = if asked || said(spoken) {
-                talk.then
+                talk.then.clone()
             } else {
                 Input::TimedOut
             };
@@ -311,7 +344,7 @@ fn a_conversation_cut_anywhere_ends_the_same_way_in_any_pieces() {
                 let mut talks = talks.clone();
                 for talk in &mut talks {
                     talk.says.truncate(length);
-                    talk.then = then;
+                    talk.then = then.clone();
                 }
                 let (outcome, traffic) = whole(port, &talks);
                 let (by_byte, _) = drive(options(port), &talks, |_| 1);
@@ -381,7 +414,7 @@ fn a_port_that_must_get_no_bytes_gets_none() {
             let mut printer = options(9100);
             printer.sends = Sends::Never;
             let mut peer = at_once(says);
-            peer.then = then;
+            peer.then = then.clone();
             let (outcome, traffic) = drive(printer, &[peer], |left| left);
             assert!(traffic.sent.is_empty());
             assert_eq!(outcome.service.is_some(), !says.is_empty());
@@ -501,7 +534,8 @@ proptest! {
         let mut look = Look::new(options(port));
         let (mut sent, mut connections) = (0, 1);
         for (kind, bytes) in &inputs {
-            let step = look.step(match kind % 8 {
+            let step = look.step(match kind % 9 {
+                8 => Input::SecureFailed(Text::from("no")),
                 0 => Input::Closed,
                 1 => Input::Reset,
                 2 => Input::ConnectFailed,
@@ -512,13 +546,13 @@ proptest! {
             match step {
                 Step::Send { bytes, .. } => sent += bytes.len(),
                 Step::Reconnect => connections += 1,
-                Step::Done | Step::Wait(_) => {}
+                Step::Done | Step::Secure { .. } | Step::Wait(_) => {}
             }
         }
         prop_assert!(sent <= SENT_MAX);
         prop_assert!(connections <= CONNECTIONS_MAX);
         let outcome = look.finish();
-        prop_assert_ne!(outcome.service.is_some(), outcome.incomplete.len() == 1);
+        prop_assert!(outcome.service.is_some() || !outcome.incomplete.is_empty());
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! One `ClientHello` as a present-day client sends it: TLS 1.3 and 1.2 (RFC 8446 §4.1.2).
 
 use super::{
-    CONTENT_HANDSHAKE, EXTENSION_ALPN, EXTENSION_SUPPORTED_VERSIONS, HANDSHAKE_CLIENT_HELLO,
-    TLS_1_2, TLS_1_3,
+    CONTENT_HANDSHAKE, EXTENSION_SUPPORTED_VERSIONS, HANDSHAKE_CLIENT_HELLO, TLS_1_2, TLS_1_3,
 };
 
 /// What varies between two hellos.
@@ -11,19 +10,19 @@ pub struct HelloOptions<'a> {
     /// DNS name for `server_name` (RFC 6066 §3); the extension is left out when there is none or
     /// when it is longer than a DNS name can be (253 bytes).
     pub server_name: Option<&'a str>,
-    /// Application protocols to offer.
-    pub alpn: Alpn,
+    /// The newest version that is offered.
+    pub newest: Newest,
     /// Source of the random fields: the same seed gives the same bytes.
     pub seed: u64,
 }
 
-/// Application protocols that a hello offers (RFC 7301).
+/// The newest version that a hello offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alpn {
-    /// HTTP/2 and HTTP/1.1.
-    Http,
-    /// None, for servers that may refuse a hello that offers only HTTP.
-    NotOffered,
+pub enum Newest {
+    /// TLS 1.2 (RFC 5246), for servers that fall silent on what came after it.
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
 }
 
 /// A whole `ClientHello` in one record, at most 600 bytes. The X25519 key share is 32 arbitrary
@@ -39,7 +38,9 @@ pub fn client_hello(options: HelloOptions<'_>) -> Vec<u8> {
     body.push(32);
     body.extend(random.bytes_32());
     put_block_u16(&mut body, |block| {
-        for suite in CIPHER_SUITES {
+        let old = options.newest == Newest::Tls12;
+        let skipped = if old { SUITES_OF_TLS_1_3 } else { 0 };
+        for suite in CIPHER_SUITES.into_iter().skip(skipped) {
             put_u16(block, suite);
         }
     });
@@ -75,16 +76,12 @@ fn put_extensions(out: &mut Vec<u8>, options: HelloOptions<'_>, random: &mut Ran
     });
     // ec_point_formats: one entry, uncompressed (RFC 8422 §5.1.2).
     put_extension(out, EXTENSION_EC_POINT_FORMATS, |data| data.extend([1, 0]));
-    if options.alpn == Alpn::Http {
-        put_extension(out, EXTENSION_ALPN, |data| {
-            put_block_u16(data, |list| {
-                list.extend(b"\x02h2\x08http/1.1");
-            });
-        });
-    }
     put_extension(out, EXTENSION_SIGNATURE_ALGORITHMS, |data| {
         put_list_u16(data, &SIGNATURE_ALGORITHMS);
     });
+    if options.newest == Newest::Tls12 {
+        return;
+    }
     put_extension(out, EXTENSION_KEY_SHARE, |data| {
         put_block_u16(data, |shares| {
             put_u16(shares, GROUP_X25519);
@@ -153,6 +150,9 @@ const CIPHER_SUITES: [u16; 17] = [
     0xc014, 0x009c, 0x009d, 0x002f, 0x0035,
 ];
 
+/// How many of them are for TLS 1.3 alone.
+const SUITES_OF_TLS_1_3: usize = 3;
+
 const GROUP_X25519: u16 = 0x001d;
 /// x25519, secp256r1, secp384r1, secp521r1 (RFC 8446 §4.2.7).
 const GROUPS: [u16; 4] = [GROUP_X25519, 0x0017, 0x0018, 0x0019];
@@ -206,17 +206,17 @@ mod tests {
         found
     }
 
-    fn hello(server_name: Option<&str>, alpn: Alpn) -> Vec<u8> {
+    fn hello(server_name: Option<&str>, newest: Newest) -> Vec<u8> {
         client_hello(HelloOptions {
             server_name,
-            alpn,
+            newest,
             seed: 7,
         })
     }
 
     #[test]
     fn a_hello_reads_back_as_the_rfc_lays_it_out() {
-        let found = extensions(&hello(Some("a.example"), Alpn::Http));
+        let found = extensions(&hello(Some("a.example"), Newest::Tls13));
         let of = |number| {
             let mut with = found.iter().filter(|(n, _)| *n == number);
             let data = with.next().map(|(_, data)| data.as_slice());
@@ -225,27 +225,27 @@ mod tests {
         };
         assert_eq!(of(0), Some(&b"\x00\x0c\x00\x00\x09a.example"[..]));
         assert_eq!(of(43), Some(&[4, 3, 4, 3, 3][..]));
-        assert_eq!(of(16), Some(&b"\x00\x0c\x02h2\x08http/1.1"[..]));
+        assert_eq!(of(16), None);
         let share = of(51).unwrap();
         assert_eq!(share[..6], [0, 36, 0, 29, 0, 32]);
         assert_eq!(share.len(), 38);
     }
 
     #[test]
-    fn no_name_and_no_protocol_are_sent_when_there_are_none() {
-        for (number, _) in extensions(&hello(None, Alpn::NotOffered)) {
-            assert!(number != 0 && number != 16);
+    fn no_name_is_sent_where_there_is_none_and_nothing_newer_than_asked_for() {
+        for (number, _) in extensions(&hello(None, Newest::Tls12)) {
+            assert!(![0, 43, 45, 51].contains(&number));
         }
     }
 
     #[test]
     fn the_longest_name_stays_inside_the_limit() {
         let longest = "a".repeat(253);
-        assert!(hello(Some(&longest), Alpn::Http).len() <= 600);
+        assert!(hello(Some(&longest), Newest::Tls13).len() <= 600);
         let longer = "a".repeat(254);
         assert_eq!(
-            hello(Some(&longer), Alpn::Http),
-            hello(None, Alpn::Http),
+            hello(Some(&longer), Newest::Tls13),
+            hello(None, Newest::Tls13),
             "a name that cannot be one is not sent"
         );
     }
@@ -255,7 +255,7 @@ mod tests {
         let of = |seed| {
             client_hello(HelloOptions {
                 server_name: None,
-                alpn: Alpn::Http,
+                newest: Newest::Tls13,
                 seed,
             })
         };

@@ -5,7 +5,7 @@
 mod hello;
 mod reply;
 
-pub use hello::{Alpn, HelloOptions, client_hello};
+pub use hello::{HelloOptions, Newest, client_hello};
 #[cfg(test)]
 pub(crate) use reply::tests as samples;
 pub use reply::{HelloKind, Parsed, Proof, Reply, ServerHello, parse};

@@ -98,6 +98,9 @@ fn service() -> impl Strategy<Value = Service> {
     let peer = (option::of(text()), option::of(text()), option::of(text()));
     (own, tls, peer, any::<u8>()).prop_map(
         |((name, label), tls, (product, version, evidence), confidence)| Service {
+            os: version
+                .clone()
+                .map(|name| portolan_model::OsHint { name, confidence }),
             name,
             label,
             tls,

@@ -126,6 +126,7 @@ fn open(number: u16, name: Option<&str>, label: Option<&str>, evidence: &[u8]) -
             tls: None,
             product: None,
             version: None,
+            os: None,
             confidence: 95,
             evidence: (!evidence.is_empty()).then_some(evidence),
         }),
