@@ -382,7 +382,7 @@ _portolan() {
             return 0
             ;;
         portolan__subcmd__scan)
-            opts="-i -x -p -o -q -v -h --input --exclude --exclude-file --scope --i-am-authorized --ports --tcp --udp --engine --io --discovery --rate --host-rate --retries --timeout --max-time --depth --interface --source-ip --source-port --receive-buffer --seed --shard --resume --checkpoint --dry-run --format --output --only --progress --quiet --verbose --color --accessible --help"
+            opts="-i -x -p -o -q -v -h --input --exclude --exclude-file --scope --i-am-authorized --ports --tcp --udp --engine --io --discovery --rate --host-rate --retries --timeout --max-time --depth --ask-anyway --interface --source-ip --source-port --receive-buffer --seed --shard --resume --checkpoint --dry-run --format --output --only --progress --quiet --verbose --color --accessible --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -502,6 +502,10 @@ _portolan() {
                     ;;
                 --depth)
                     COMPREPLY=($(compgen -W "ports identify inspect" -- "${cur}"))
+                    return 0
+                    ;;
+                --ask-anyway)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --interface)

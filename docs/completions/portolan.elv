@@ -55,6 +55,7 @@ set edit:completion:arg-completer[portolan] = {|@words|
             cand --timeout 'Wait for one probe, in milliseconds'
             cand --max-time 'Longest scan, as 90s, 10m or 1h30m; what was found by then is shown'
             cand --depth 'How far to go: identify and inspect both take a first look at each open port'
+            cand --ask-anyway 'Send to these TCP ports, too, where services that print or move whatever they are sent would get nothing: 9100, 515, 502 and the like; as for --ports'
             cand --interface 'Send on this interface'
             cand --source-ip 'Send from this address'
             cand --source-port 'Send from this port'

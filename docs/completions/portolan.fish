@@ -62,6 +62,7 @@ complete -c portolan -n "__fish_portolan_using_subcommand scan" -l max-time -d '
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l depth -d 'How far to go: identify and inspect both take a first look at each open port' -r -f -a "ports\t'States of ports only'
 identify\t'A first look at what speaks there'
 inspect\t'The same in this version'"
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l ask-anyway -d 'Send to these TCP ports, too, where services that print or move whatever they are sent would get nothing: 9100, 515, 502 and the like; as for --ports' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l interface -d 'Send on this interface' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l source-ip -d 'Send from this address' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l source-port -d 'Send from this port' -r

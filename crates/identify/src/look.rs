@@ -2,13 +2,11 @@
 //! of the questions is in `look/plan`, the reading of the bytes in `hearing`, the conclusion in
 //! `look/found`, and the words for a look without result in `trail`.
 
-use crate::hearing::{self, Heard, Speech};
-use crate::http::{self, Ending, Wants};
+use crate::http::{self, Ending};
 use crate::tls::{self, HelloOptions};
 use crate::trail::{Cause, End, Trail, Tried};
 use portolan_catalog::form::Asker;
-use portolan_catalog::matcher::Known;
-use portolan_catalog::services::{self, Card, Follow, Page, QuestionId};
+use portolan_catalog::services::{Card, Page, QuestionId};
 use portolan_model::{Incomplete, Service, Text, Tunnel};
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -22,7 +20,7 @@ mod waits;
 pub use found::Secured;
 
 use found::Found;
-use plan::{Channel, HTTP, Hurry, Task};
+use plan::{Channel, Hurry, Task};
 
 /// Connections of one look, the first included.
 pub const CONNECTIONS_MAX: usize = 40;

@@ -18,6 +18,9 @@ pub struct Plan {
     /// UDP ports to probe.
     #[serde(default)]
     pub udp: PortSet,
+    /// TCP ports whose services get bytes although they act on whatever they are sent.
+    #[serde(default)]
+    pub ask_anyway: PortSet,
     /// Seed of the probe order.
     pub seed: u64,
     /// Which part of the order is this run's.

@@ -3,11 +3,11 @@
 //! What is not here: what is said, and what the answer means.
 
 use crate::connect::Source;
-use crate::never_send::gets_no_bytes;
+use crate::never_send::gets_no_bytes_over_tcp;
 use crate::tls;
 use crate::turns::Turns;
 use nix::sys::socket::{setsockopt, sockopt};
-use portolan_model::{Endpoint, Pace, Refusal, Scope};
+use portolan_model::{Endpoint, Pace, PortSet, Refusal, Scope};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -71,6 +71,7 @@ pub struct Dialer {
     scope: Arc<Scope>,
     source: Source,
     turns: Arc<Turns>,
+    ask_anyway: Arc<PortSet>,
 }
 
 /// The right to make one connection now.
@@ -85,6 +86,7 @@ pub struct Turn {
 pub struct Connection {
     stream: Stream,
     endpoint: Endpoint,
+    may_send: bool,
 }
 
 #[derive(Debug)]
@@ -101,7 +103,20 @@ impl Dialer {
             scope,
             source,
             turns,
+            ask_anyway: Arc::default(),
         }
+    }
+
+    /// Bytes go to these ports, too, where they otherwise get none.
+    #[must_use]
+    pub fn asking_anyway(self, ports: PortSet) -> Self {
+        let ask_anyway = Arc::new(ports);
+        Self { ask_anyway, ..self }
+    }
+
+    /// Whether bytes may go to this port.
+    pub fn may_send(&self, port: u16) -> bool {
+        !gets_no_bytes_over_tcp(port) || self.ask_anyway.contains(port)
     }
 
     /// No faster than `pace` either; where the scope is stricter, the scope holds.
@@ -131,6 +146,7 @@ impl Dialer {
         match timeout(patience, socket.connect(peer)).await {
             Ok(Ok(stream)) => Ok(Connection {
                 stream: Stream::Clear(stream),
+                may_send: self.may_send(endpoint.port),
                 endpoint,
             }),
             Ok(Err(source)) => Err(broken(source)),
@@ -145,6 +161,7 @@ impl Dialer {
             .map_err(|source| DialError::Broken { endpoint, source })?;
         Ok(Connection {
             stream: Stream::Clear(stream),
+            may_send: self.may_send(endpoint.port),
             endpoint,
         })
     }
@@ -201,18 +218,23 @@ impl Connection {
         patience: Duration,
     ) -> Result<(Self, String), DialError> {
         let endpoint = self.endpoint;
-        if gets_no_bytes(endpoint.port) {
+        if !self.may_send {
             return Err(DialError::NeverSend { endpoint });
         }
         let broken = |source| DialError::Broken { endpoint, source };
+        let may_send = self.may_send;
         let Stream::Clear(stream) = self.stream else {
             return Err(broken(io::Error::other("TLS stands already")));
         };
         match timeout(patience, tls::handshake(stream, name, endpoint.address)).await {
             Ok(Ok(stream)) => {
                 let version = tls::version(&stream);
-                let stream = Stream::Tls(Box::new(stream));
-                Ok((Self { stream, endpoint }, version))
+                let secure = Self {
+                    stream: Stream::Tls(Box::new(stream)),
+                    endpoint,
+                    may_send,
+                };
+                Ok((secure, version))
             }
             Ok(Err(source)) => Err(broken(source)),
             Err(_) => Err(DialError::TimedOut { endpoint }),
@@ -222,7 +244,7 @@ impl Connection {
     /// Sends all of `bytes` within `patience`.
     pub async fn send(&mut self, bytes: &[u8], patience: Duration) -> Result<(), DialError> {
         let endpoint = self.endpoint;
-        if gets_no_bytes(endpoint.port) {
+        if !self.may_send {
             return Err(DialError::NeverSend { endpoint });
         }
         let sent = async {

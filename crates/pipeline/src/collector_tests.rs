@@ -15,6 +15,7 @@ pub(crate) fn plan(addresses: &str, ports: &str) -> Plan {
         names: Vec::new(),
         tcp,
         udp: PortSet::default(),
+        ask_anyway: PortSet::default(),
         seed: 1,
         shard: Shard::WHOLE,
         engine: EngineChoice::Connect,

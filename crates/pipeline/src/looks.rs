@@ -7,7 +7,6 @@ use crate::sweep::Control;
 use portolan_identify::{Keeps, LookOptions, Outcome, Sends};
 use portolan_model::Endpoint;
 use portolan_net::dial::Dialer;
-use portolan_net::never_send::gets_no_bytes;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -89,11 +88,14 @@ impl Looks {
         } else {
             Handed::No
         };
-        let never = gets_no_bytes(endpoint.port);
         let options = LookOptions {
             port: endpoint.port,
             rtt,
-            sends: if never { Sends::Never } else { Sends::Allowed },
+            sends: if self.dialer.may_send(endpoint.port) {
+                Sends::Allowed
+            } else {
+                Sends::Never
+            },
             host: name,
             address: endpoint.address,
             seed: self.seed ^ u64::from(endpoint.port),

@@ -269,7 +269,7 @@ mod tests {
             tls: Some(Tunnel::Implicit),
             product: None,
             version: Some("1".into()),
-            os: Some(portolan_model::OsHint {
+            os: Some(OsHint {
                 name: "Debian".into(),
                 confidence: 70,
             }),

@@ -51,6 +51,9 @@ pub struct Wish {
     pub dry_run: bool,
     /// How far to go.
     pub depth: Depth,
+    /// TCP ports whose services get bytes although they act on whatever they are sent; as the user
+    /// wrote them.
+    pub ask_anyway: Option<String>,
     /// Local address to send from.
     pub source_address: Option<IpAddr>,
     /// Local port to send from.
@@ -244,11 +247,16 @@ pub async fn prepare(wish: Wish) -> Result<Prepared, PrepareError> {
         engine_choice::check_io(wish.io, engine)?;
     }
     let discovery = discovery::choose(wish.discovery, engine, addresses.len(), tcp.len())?;
+    let ask_anyway = match &wish.ask_anyway {
+        Some(text) => parse_ports(text, &port_names())?.tcp,
+        None => PortSet::default(),
+    };
     let plan = Plan {
         addresses,
         names: targets,
         tcp,
         udp,
+        ask_anyway,
         seed: wish.seed,
         shard: wish.shard,
         engine,
@@ -664,6 +672,7 @@ mod tests {
             names: Vec::new(),
             tcp: PortSet::range(80, 80),
             udp: PortSet::default(),
+            ask_anyway: PortSet::default(),
             seed: 1,
             shard: Shard::WHOLE,
             engine: EngineChoice::Connect,

@@ -168,6 +168,7 @@ pub async fn run(
     control.windows_ended.store(first_window, Ordering::Release);
     let scope = Arc::new(plan.scope.clone());
     let dialer = Dialer::new(scope, look_source(plan)).paced(plan.pace);
+    let dialer = dialer.asking_anyway(plan.ask_anyway.clone());
     let (words_in, words) = mpsc::channel(WORDS_MAX);
     let beside = Beside {
         known: collector.known(),

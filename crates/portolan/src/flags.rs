@@ -224,6 +224,15 @@ pub(crate) struct ScanArgs {
         help_heading = "Probing"
     )]
     pub(crate) depth: DepthArg,
+    /// Send to these TCP ports, too, where services that print or move whatever they are sent
+    /// would get nothing: 9100, 515, 502 and the like; as for --ports
+    #[arg(
+        long,
+        value_name = "SPEC",
+        env = "PORTOLAN_ASK_ANYWAY",
+        help_heading = "Probing"
+    )]
+    pub(crate) ask_anyway: Option<String>,
     /// Send on this interface
     #[arg(
         long,

@@ -5,7 +5,7 @@ use crate::document::Shown;
 use crate::options::{Detail, Options};
 use crate::style::{Indent, Ink, Sheet};
 use crate::{footer, only, words};
-use portolan_model::{HostReport, HostState, PortReport, Reason, State};
+use portolan_model::{HostReport, HostState, PortReport, Reason, State, Tunnel};
 use std::io::{self, Write};
 
 /// Blanks before the rows of a host.
@@ -34,7 +34,7 @@ const COLUMNS: [Column; 5] = [
         most: 20,
     },
     Column {
-        header: "WHAT IT SAYS",
+        header: "WHAT IT IS OR SAYS",
         least: 12,
         most: 120,
     },
@@ -239,19 +239,19 @@ fn row(port: &PortReport) -> Vec<Cell> {
     ]
 }
 
-/// What the port says; else what is known instead, in our own words: the reason of a port that is
-/// not open, or in parentheses why nothing is shown.
+/// Product and version; else what the port says; else what is known instead, in our own words: the
+/// reason of a port that is not open, or in parentheses why nothing is shown.
 fn says(port: &PortReport) -> (String, Ink) {
     if !only::is_open(port) {
         return (port.reason.to_string(), Ink::Faint);
     }
-    let evidence = port
-        .service
-        .as_ref()
-        .map(|service| match &service.evidence {
-            Some(evidence) => words::printable(evidence.as_str()),
-            None => words::product(service),
-        });
+    let evidence =
+        port.service
+            .as_ref()
+            .map(|service| match (&service.product, &service.evidence) {
+                (None, Some(evidence)) => words::printable(evidence.as_str()),
+                _ => words::product(service),
+            });
     match (evidence, words::why_unknown(&port.incomplete)) {
         (Some(evidence), _) if !evidence.is_empty() => (evidence, Ink::Plain),
         (_, Some(why)) => (format!("({why})"), Ink::Faint),
@@ -282,14 +282,26 @@ fn write_detail(port: &PortReport, grid: &Grid, sheet: &mut Sheet<'_>) -> io::Re
     sheet.prose(DETAIL, Ink::Faint, &shown)?;
     if let Some(service) = &port.service {
         let product = words::product(service);
-        if !product.is_empty() {
+        if !grid.shows_whole(SAYS, &product) {
             sheet.prose(DETAIL, Ink::Faint, &format!("product: {product}"))?;
+        }
+        if let Some(os) = &service.os {
+            let name = words::printable(os.name.as_str());
+            let text = format!(
+                "system: {name}, by its own words ({} of 100)",
+                os.confidence
+            );
+            sheet.prose(DETAIL, Ink::Faint, &text)?;
+        }
+        if service.tls == Some(Tunnel::StartTls) {
+            sheet.prose(DETAIL, Ink::Faint, "TLS: begins on command")?;
         }
         let sure = format!("confidence: {} of 100", service.confidence);
         sheet.prose(DETAIL, Ink::Faint, &sure)?;
         if let Some(evidence) = &service.evidence {
             let evidence = words::printable(evidence.as_str());
-            if !grid.shows_whole(SAYS, &evidence) {
+            let is_shown = service.product.is_none() && grid.shows_whole(SAYS, &evidence);
+            if !is_shown {
                 sheet.prose(DETAIL, Ink::Faint, &format!("says: {evidence}"))?;
             }
         }

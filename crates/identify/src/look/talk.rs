@@ -1,7 +1,16 @@
 //! What a reply means for the course of a look: the service is known, or TLS is shown, or the
 //! search goes on; and what a known service is asked further.
 
-use super::*;
+use super::plan::{self, Channel, HTTP, Hurry, Task};
+use super::{CONNECTION_READ_MAX, Look, Purpose, Sends, State, Step};
+use crate::hearing::{self, Heard, Speech};
+use crate::http::{self, Ending, Wants};
+use crate::tls;
+use crate::trail::Tried;
+use portolan_catalog::matcher::{Known, Recognition};
+use portolan_catalog::services::{self, Card, Follow, Page, QuestionId};
+use portolan_model::Text;
+use std::collections::VecDeque;
 
 impl Look {
     /// Judges what was received since the last question, and says what comes next; `None` while
@@ -248,7 +257,6 @@ impl Look {
     /// Adds what a further reply proves.
     fn note(&mut self, after: QuestionId, said: &[u8]) {
         self.keep(after, said);
-        use portolan_catalog::matcher::Recognition;
         if let Some(Recognition::One(known)) = services::recognise(after, said) {
             let mut lines = known.shown.trim_ascii().rsplit(|byte| *byte == b'\n');
             let shown = hearing::evidence(lines.next().unwrap_or_default());

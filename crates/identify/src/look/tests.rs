@@ -206,6 +206,7 @@ const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
 fn conversations() -> Vec<(u16, Vec<Talk>, &'static str)> {
     let mut all = greetings();
     all.extend(answers());
+    all.extend(inside_tls());
     all
 }
 
@@ -303,6 +304,45 @@ fn answers() -> Vec<(u16, Vec<Talk>, &'static str)> {
             2525,
             vec![talk(b"220 slow ESMTP\r\n500 what\r\n", When::Asked)],
             "smtp - - [220 slow ESMTP]",
+        ),
+    ]
+}
+
+/// Servers inside TLS.
+fn inside_tls() -> Vec<(u16, Vec<Talk>, &'static str)> {
+    let hello = talk(&tls::samples::tls_1_3(), When::AskedTls);
+    let inside = |says: &[u8], when| silent(Input::TimedOut).inside(says, when);
+    vec![
+        (
+            443,
+            vec![hello.clone(), inside(NGINX, When::AskedHttp)],
+            "https nginx 1.22.1 [TLS 1.3 · HTTP/1.1 200 OK · nginx/1.22.1]",
+        ),
+        (
+            40_000,
+            vec![
+                silent(Input::TimedOut),
+                hello.clone(),
+                inside(NGINX, When::AskedHttp),
+            ],
+            "https nginx 1.22.1 [TLS 1.3 · HTTP/1.1 200 OK · nginx/1.22.1]",
+        ),
+        (
+            465,
+            vec![
+                hello.clone(),
+                inside(b"220 mx ESMTP Exim 4.96\r\n", When::AtOnce),
+            ],
+            "smtps Exim 4.96 [TLS 1.3 · 220 mx ESMTP Exim 4.96]",
+        ),
+        (
+            40_001,
+            vec![
+                silent(Input::TimedOut),
+                hello,
+                inside(b"-ERR unknown command 'GET'\r\n", When::AskedHttp),
+            ],
+            "redis - - [TLS 1.3 · -ERR unknown command 'GET']",
         ),
     ]
 }

@@ -234,6 +234,7 @@ impl Scan<'_> {
                 DepthArg::Identify => Depth::Identify,
                 DepthArg::Inspect => Depth::Inspect,
             },
+            ask_anyway: args.ask_anyway.clone(),
             source_address: args.source_ip,
             source_port: args.source_port,
             interface: args.interface.clone(),

@@ -47,6 +47,11 @@ pub(super) struct Entry {
 /// Options of `scan` that belong to one run, and why a file is not their place.
 const REFUSED: &[(&str, &str)] = &[
     (
+        "ask-anyway",
+        "whether a printer or a controller is sent anything is said for each scan: give \
+         --ask-anyway with it",
+    ),
+    (
         "checkpoint",
         "a folder from somebody else must not choose which file is written: give --checkpoint, or \
          PORTOLAN_CHECKPOINT in the environment",
