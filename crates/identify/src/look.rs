@@ -86,6 +86,8 @@ pub struct Look {
     connection: Connection,
     /// The wait that the last step asked for.
     wait: Duration,
+    /// The waits that passed in silence.
+    waited: Duration,
     connections: usize,
     failed: usize,
     sent: usize,
@@ -251,6 +253,7 @@ impl Look {
             pages: VecDeque::new(),
             connection: Connection::default(),
             wait: Duration::ZERO,
+            waited: Duration::ZERO,
             connections: 1,
             failed: 0,
             sent: 0,
@@ -283,6 +286,7 @@ impl Look {
             (State::Reading(purpose), Input::Closed) => self.stop(purpose, End::Closed),
             (State::Reading(purpose), Input::Reset) => self.stop(purpose, End::Reset),
             (State::Reading(purpose), Input::TimedOut) => {
+                self.waited = self.waited.saturating_add(self.wait);
                 self.stop(purpose, End::Silent(self.wait))
             }
             // Out of order; the connection is as it was.
@@ -411,7 +415,10 @@ impl Look {
             self.found.http = Some(reply);
             return self.done();
         }
-        self.tasks = VecDeque::from([Task::Http(Hurry::Fast)]);
+        self.tasks = VecDeque::new();
+        if plan::may_hold_http(self.options.port) {
+            self.tasks.push_back(Task::Http(Hurry::Fast));
+        }
         self.next()
     }
 
@@ -528,6 +535,9 @@ impl Look {
         while self.tasks.front().is_some_and(needless) {
             self.tasks.pop_front();
         }
+        if self.waited >= SEARCH_WAIT_MAX && !self.is_patient {
+            self.tasks.clear();
+        }
         if self.tasks.is_empty() && !self.is_patient && self.heard_only_silence() {
             self.is_patient = true;
             self.tasks = plan::patient_plan();
@@ -593,6 +603,8 @@ impl Look {
 
 /// What is not known where there is no service.
 const FACT: &str = "service";
+/// Silence after which no further question is asked on a port, but those with patience.
+const SEARCH_WAIT_MAX: Duration = Duration::from_secs(14);
 /// Connections in a row that do not come about, after which no more are tried.
 const FAILED_MAX: usize = 2;
 /// Spreads a seed (the golden ratio, as `SplitMix64` does).

@@ -117,6 +117,13 @@ pub(super) fn waits(port: u16, channel: Channel) -> bool {
     tls || !usual.is_empty() && usual.iter().all(|card| !card.tcp.greets)
 }
 
+/// Whether what stands inside TLS on `port` may be HTTP: on a port for mail and the like a request is
+/// noise in the server's log.
+pub(super) fn may_hold_http(port: u16) -> bool {
+    let usual = usual(port, Channel::Tls);
+    usual.is_empty() || usual.iter().any(|card| card.protocol() == HTTP)
+}
+
 /// The cards of what usually stands on `port`.
 fn usual(port: u16, channel: Channel) -> Vec<&'static Card> {
     let is_usual = |card: &&Card| match channel {

@@ -228,13 +228,13 @@ fn greetings() -> Vec<(u16, Vec<Talk>, &'static str)> {
         (21, vec![at_once(b"220 ready\r\n")], "? - - [220 ready]"),
         (
             21,
-            vec![at_once(b"220-hello\r\n220 (vsFTPd 3.0.3)\r\n")],
-            "? - - [220-hello]",
+            vec![at_once(b"220 (vsFTPd 3.0.3)\r\n")],
+            "ftp vsftpd 3.0.3 [220 (vsFTPd 3.0.3)]",
         ),
         (
             23,
             vec![at_once(b"\xff\xfd\x18\xff\xfd\x20")],
-            "telnet - - [\\xff\\xfd\\x18]",
+            "telnet - - [\\xff\\xfd\\x18\\xff\\xfd ]",
         ),
         (110, vec![at_once(b"+OK ready\r\n")], "pop3 - - [+OK ready]"),
         (
@@ -244,8 +244,8 @@ fn greetings() -> Vec<(u16, Vec<Talk>, &'static str)> {
         ),
         (
             3306,
-            vec![at_once(b"J\0\0\0\n8.0\0")],
-            "? - - [J\\x00\\x00\\x00\\n8.0\\x00]",
+            vec![at_once(b"Z\0\0\0\n8.0\0")],
+            "? - - [Z\\x00\\x00\\x00\\n8.0\\x00]",
         ),
     ]
 }
@@ -296,9 +296,9 @@ fn answers() -> Vec<(u16, Vec<Talk>, &'static str)> {
             "tls - - [TLS alert: handshake failure]",
         ),
         (
-            6379,
-            vec![talk(b"-ERR unknown command\r\n", When::AskedHttp)],
-            "? - - [-ERR unknown command]",
+            40_379,
+            vec![talk(b"-ERR unknown command 'GET'\r\n", When::AskedHttp)],
+            "redis - - [-ERR unknown command 'GET']",
         ),
         (
             2525,
@@ -390,7 +390,7 @@ fn a_conversation_cut_anywhere_ends_the_same_way_in_any_pieces() {
                 let (by_byte, _) = drive(options(port), &talks, |_| 1);
                 assert_eq!(outcome, by_byte, "port {port}, cut at {length}");
                 within_limits(&traffic);
-                let spoke = length > 0 && talks[0].when == When::AtOnce;
+                let spoke = !talks[0].says.is_empty() && talks[0].when == When::AtOnce;
                 assert!(
                     !spoke || outcome.service.is_some(),
                     "what was said is shown"
@@ -424,19 +424,20 @@ fn a_protocol_inside_tls_has_the_name_people_use() {
 #[test]
 fn a_silent_port_tells_what_was_tried() {
     let talks = [silent(Input::TimedOut)];
-    check(
-        12345,
-        &talks,
-        "nothing: accepted the connection, said nothing within 354 ms, and answered neither HTTP \
-         nor a TLS hello",
-    );
-    let (_, traffic) = whole(12345, &talks);
-    assert_eq!(traffic.connections, 2);
+    let (outcome, traffic) = whole(12345, &talks);
+    let told = told(&outcome);
+    let start = "nothing: accepted the connection, said nothing within 4.0 s, answered neither \
+                 HTTP nor a TLS hello, and told nothing when asked for ";
+    assert!(told.starts_with(start), "{told}");
     assert!(traffic.sent[0].starts_with(b"GET / HTTP/1.1\r\nHost: a.example:12345\r\n"));
     assert_eq!(traffic.sent[1][0], 22);
-    let (_, traffic) = whole(8443, &talks);
-    assert_eq!(traffic.sent[0][0], 22);
-    assert_eq!(traffic.sent.len(), 2);
+    let requests = traffic.sent.iter().filter(|sent| sent.starts_with(b"GET "));
+    assert_eq!(
+        requests.count(),
+        2,
+        "once in a hurry and once with patience"
+    );
+    within_limits(&traffic);
 }
 
 #[test]
@@ -508,7 +509,6 @@ fn the_longest_name_keeps_what_is_sent_inside_the_limit() {
     let mut long = options(65535);
     long.host = Some(format!("{}.example", vec!["a".repeat(60); 4].join(".")));
     let (_, traffic) = drive(long, &[silent(Input::TimedOut)], |left| left);
-    assert_eq!(traffic.sent.len(), 2);
     within_limits(&traffic);
 }
 
