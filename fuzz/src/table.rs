@@ -131,6 +131,11 @@ pub const TARGETS: &[Target] = &[
         ],
     },
     Target {
+        name: "service-reply",
+        run: look::service_reply,
+        dictionary: LOOK_TOKENS,
+    },
+    Target {
         name: "target-input",
         run: input::target_input,
         dictionary: &[
@@ -240,6 +245,12 @@ const LOOK_TOKENS: &[&str] = &[
     "Server: ",
     "nginx/1.22.1",
     "sent to HTTPS port",
+    "Content-Length: ",
+    "Transfer-Encoding: chunked",
+    "\r\n0\r\n\r\n",
+    "250-STARTTLS\r\n",
+    "250 HELP\r\n",
+    "-ERR unknown command '",
     "SSH-2.0-",
     "SSH-1.99-",
     "OpenSSH_",

@@ -64,6 +64,7 @@ tests! {
     received_by_discovery_holds => "received-by-discovery",
     received_by_syn_holds => "received-by-syn",
     scope_file_holds => "scope-file",
+    service_reply_holds => "service-reply",
     target_input_holds => "target-input",
     target_spec_holds => "target-spec",
     text_holds => "text",

@@ -188,8 +188,8 @@ fn known(found: &[Candidate<'_>], best: &Candidate<'_>) -> Known {
     Known {
         card: best.card,
         protocol: best.protocol.to_owned(),
-        product: best.proven.product.clone().filter(|_| is_one),
-        version: version().filter(|_| is_one),
+        version: version().filter(|_| product.is_some()),
+        product,
         os: same().find_map(|it| it.proven.os.clone()),
         confidence: best.fingerprint.confidence,
         is_final: best.fingerprint.is_final,

@@ -1,5 +1,7 @@
 //! The first look and its parsers, against peers that say anything.
 
+use portolan_catalog::matcher::Recognition;
+use portolan_catalog::services::{self, QuestionId};
 use portolan_identify::http::{self, Ending};
 use portolan_identify::tls::{self, Parsed};
 use portolan_identify::{
@@ -52,6 +54,41 @@ pub(crate) fn http_reply(data: &[u8]) {
         assert!(!reply.evidence().is_empty());
         let (product, version) = reply.product();
         assert!(version.is_none() || product.is_some());
+    }
+}
+
+/// Whatever is said: what it proves is printable, is the same each time, and has a version of a
+/// product alone. The first byte chooses what was asked.
+pub(crate) fn service_reply(data: &[u8]) {
+    let Some((choice, said)) = data.split_first() else {
+        return;
+    };
+    let after = match choice % 4 {
+        0 => QuestionId::Nothing,
+        1 => QuestionId::Http,
+        2 => QuestionId::Tls,
+        _ => QuestionId::Of {
+            card: u16::from(choice >> 2),
+            number: u16::from(choice & 1),
+        },
+    };
+    let found = services::recognise(after, said);
+    assert_eq!(found, services::recognise(after, said));
+    match found {
+        Some(Recognition::One(known)) => {
+            assert!(!known.protocol.is_empty() && known.confidence <= 100);
+            assert!(known.version.is_none() || known.product.is_some());
+            for text in [&known.product, &known.version, &known.os]
+                .into_iter()
+                .flatten()
+            {
+                super::assert_printable(text.as_str());
+                assert!(!text.is_empty());
+            }
+            assert!(known.product.is_none() || known.rivals.is_empty());
+        }
+        Some(Recognition::Tie(names)) => assert!(names.len() > 1),
+        None => {}
     }
 }
 
