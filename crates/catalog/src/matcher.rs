@@ -180,6 +180,7 @@ fn known(found: &[Candidate<'_>], best: &Candidate<'_>) -> Known {
     let is_one = products.len() <= 1;
     let rivals = products.into_iter().map(|it| it.as_str().to_owned());
     let agree = |it: &&Candidate<'_>| it.proven.product == best.proven.product;
+    let product = best.proven.product.clone().filter(|_| is_one);
     let version = || {
         same()
             .filter(agree)
