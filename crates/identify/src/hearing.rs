@@ -32,12 +32,14 @@ pub(crate) struct Heard {
 }
 
 /// What `bytes`, said after `after`, are; `None` while more are needed. With [`Ending::Ended`] and
-/// at least one byte there is always an answer. `limit` is how many bytes are read at most.
+/// at least one byte there is always an answer. `limit` is how many bytes are read at most; `judged`
+/// is how many were seen to be no decision before, 0 at first.
 pub(crate) fn understand(
     bytes: &[u8],
     limit: usize,
     after: QuestionId,
     ending: Ending,
+    judged: &mut usize,
 ) -> Option<Heard> {
     let bytes = bytes.get(..limit).unwrap_or(bytes);
     let ending = if bytes.len() >= limit {
@@ -74,14 +76,16 @@ pub(crate) fn understand(
         http::Parsed::Incomplete => return None,
         http::Parsed::NotHttp => {}
     }
-    by_lines(bytes, after).or_else(|| (ending == Ending::Ended).then(|| whole(bytes, after)))
+    by_lines(bytes, after, judged)
+        .or_else(|| (ending == Ending::Ended).then(|| whole(bytes, after)))
 }
 
 /// The first line that with those before it proves all that there is to prove.
-fn by_lines(bytes: &[u8], after: QuestionId) -> Option<Heard> {
+fn by_lines(bytes: &[u8], after: QuestionId, judged: &mut usize) -> Option<Heard> {
+    let seen = std::mem::replace(judged, bytes.len());
     let ends = bytes.iter().enumerate();
-    let ends = ends.filter(|(_, byte)| **byte == b'\n');
-    ends.take(LINES_MAX).find_map(|(at, _)| {
+    let ends = ends.filter(|(_, byte)| **byte == b'\n').take(LINES_MAX);
+    ends.skip_while(|(at, _)| *at < seen).find_map(|(at, _)| {
         let decided_by = at.saturating_add(1);
         let said = bytes.get(..decided_by)?;
         match services::recognise(after, said) {
@@ -144,7 +148,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(bytes: &[u8], expected: &str) {
-        let heard = understand(bytes, 2000, QuestionId::Nothing, Ending::Ended);
+        let heard = understand(bytes, 2000, QuestionId::Nothing, Ending::Ended, &mut 0);
         let found = match heard.map(|heard| heard.speech) {
             Some(Speech::Http(reply, _)) => format!("http {}", reply.evidence()),
             Some(Speech::Known(known, evidence)) => format!("{} {evidence}", known.protocol),
@@ -198,14 +202,14 @@ mod tests {
             bytes.extend(noise);
             let mut decided: Option<Speech> = None;
             for length in 1..=bytes.len() {
-                let now = understand(&bytes[..length], 150, QuestionId::Nothing, Ending::Open);
+                let now = understand(&bytes[..length], 150, QuestionId::Nothing, Ending::Open, &mut 0);
                 if decided.is_some() {
                     prop_assert_eq!(decided.as_ref(), now.as_ref().map(|heard| &heard.speech));
                 } else {
                     decided = now.map(|heard| heard.speech);
                 }
             }
-            let ended = understand(&bytes, 150, QuestionId::Nothing, Ending::Ended);
+            let ended = understand(&bytes, 150, QuestionId::Nothing, Ending::Ended, &mut 0);
             prop_assert!(ended.is_some());
         }
     }

@@ -104,6 +104,8 @@ pub struct Look {
 struct Connection {
     /// Since the last question.
     received: Vec<u8>,
+    /// How much of it was seen to be no decision.
+    judged: usize,
     /// Before it.
     before: Vec<u8>,
     /// Bytes read from it.
@@ -465,6 +467,7 @@ impl Look {
     /// A connection stands, in clear or inside TLS: ask on it.
     fn begin(&mut self, purpose: Purpose) -> Step {
         self.state = State::Reading(purpose);
+        self.connection.judged = 0;
         let received = std::mem::take(&mut self.connection.received);
         self.connection.before.extend(received);
         let bytes = match purpose {

@@ -79,10 +79,12 @@ impl Look {
         }
     }
 
-    fn understand(&self, after: QuestionId, ending: Ending) -> Option<Heard> {
-        let earlier = self.connection.before.len();
+    fn understand(&mut self, after: QuestionId, ending: Ending) -> Option<Heard> {
+        let connection = &mut self.connection;
+        let earlier = connection.before.len();
         let limit = CONNECTION_READ_MAX.saturating_sub(earlier).max(1);
-        hearing::understand(&self.connection.received, limit, after, ending)
+        let (received, judged) = (&connection.received, &mut connection.judged);
+        hearing::understand(received, limit, after, ending, judged)
     }
 
     /// The search heard something.
@@ -285,6 +287,7 @@ impl Look {
         let rest = self.connection.received.split_off(length);
         let taken = std::mem::replace(&mut self.connection.received, rest);
         self.connection.before.extend_from_slice(&taken);
+        self.connection.judged = 0;
         taken
     }
 }
