@@ -28,6 +28,7 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "ftp",
     "gtp-c",
     "gtp-u",
+    "http",
     "iax",
     "icp",
     "ike",
