@@ -27,6 +27,8 @@ pub(super) enum Hurry {
     Fast,
     /// As long as slow servers need.
     Patient,
+    /// As long as most servers need.
+    Usual,
 }
 
 /// Whether the questions go in clear or inside TLS.

@@ -122,6 +122,10 @@ impl Look {
                 self.go_on_after(task)
             }
             Speech::Unproven(text) => {
+                if self.found.unproven.is_none() && !task.is_listen() {
+                    // It may have been a greeting that came late.
+                    self.tasks.push_front(Task::Listen(Hurry::Usual));
+                }
                 self.found.unproven.get_or_insert(text);
                 self.go_on_after(task)
             }

@@ -10,6 +10,7 @@ impl Look {
         let port = self.options.port;
         match hurry {
             Hurry::Patient => GREETING_PATIENT,
+            Hurry::Usual => self.wait_of(GREETING_USUAL, 4, GREETING_MAX),
             Hurry::Fast if plan::greets(port, self.channel) => {
                 self.wait_of(GREETING_USUAL, 4, GREETING_MAX)
             }
@@ -24,7 +25,7 @@ impl Look {
     pub(super) fn reply_wait(&self, hurry: Hurry) -> Duration {
         match hurry {
             Hurry::Fast => self.wait_of(REPLY, 4, REPLY_MAX),
-            Hurry::Patient => self.wait_of(REPLY_PATIENT, 4, REPLY_PATIENT_MAX),
+            Hurry::Patient | Hurry::Usual => self.wait_of(REPLY_PATIENT, 4, REPLY_PATIENT_MAX),
         }
     }
 
