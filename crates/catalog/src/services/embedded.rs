@@ -27,7 +27,6 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "clamd",
     "cldap",
     "clickhouse-http",
-    "clickhouse",
     "clickhouse-native",
     "coap",
     "coaps",
