@@ -10,6 +10,7 @@ mod prefix_responder;
 mod responder;
 mod routed;
 mod seed;
+pub mod site;
 mod tunnel;
 mod wire;
 

@@ -2,11 +2,14 @@
 //! `wire`.
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// What every namespace of this crate is called first.
 const PREFIX: &str = "portolan-lab-";
@@ -94,6 +97,22 @@ pub enum LabError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file or folder could not be read or written.
+    #[error("read or write {}: {source}", path.display())]
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The description of a daemon is wrong.
+    #[error("read the recipe {}: {why}", path.display())]
+    Recipe {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// A responder could not listen.
     #[error("listen on port {port}: {source}")]
     Listen {
@@ -104,10 +123,21 @@ pub enum LabError {
     },
 }
 
-/// A network namespace of this process; dropping it removes it with all that is inside.
+impl LabError {
+    /// What a failure at a file or folder becomes.
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, source }
+    }
+}
+
+/// A network namespace of this process; dropping it removes it with all that is inside, unless it
+/// is to outlive this process.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
+    /// Whether it stays when this is dropped.
+    is_kept: bool,
 }
 
 /// Whether namespaces can be made and ruled here: root, `ip` and `nft`. Tries it.
@@ -127,11 +157,41 @@ pub fn sweep() -> Result<(), LabError> {
         if let Some(owner) = owner
             && !PathBuf::from(format!("/proc/{owner}")).exists()
         {
+            end_processes(name)?;
             run(Command::new("ip").args(["netns", "delete", name]), None)?;
         }
     }
     Ok(())
 }
+
+/// How long a namespace stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lifetime {
+    ThisProcess,
+    UntilRemoved,
+}
+
+/// Ends every process in a namespace.
+fn end_processes(name: &str) -> Result<(), LabError> {
+    for _ in 0..ROUNDS_OF_ENDING {
+        let listing = run(Command::new("ip").args(["netns", "pids", name]), None)?;
+        let listing = String::from_utf8_lossy(&listing.stdout).into_owned();
+        let processes: Vec<i32> = listing.lines().filter_map(|it| it.parse().ok()).collect();
+        if processes.is_empty() {
+            break;
+        }
+        for process in processes {
+            // It may have ended meanwhile.
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
+        std::thread::sleep(ENDING);
+    }
+    Ok(())
+}
+
+/// How often, and how far apart, processes are looked for that have not ended yet.
+const ROUNDS_OF_ENDING: u32 = 100;
+const ENDING: Duration = Duration::from_millis(50);
 
 impl Namespace {
     /// Makes a namespace with a name of its own and its loopback interface up. `label` is for the
@@ -139,10 +199,42 @@ impl Namespace {
     pub fn create(label: &str) -> Result<Self, LabError> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}-{label}", std::process::id());
+        Self::add(name, Lifetime::ThisProcess)
+    }
+
+    /// Makes a namespace that stays until [`Self::remove`], also behind this process. `label` begins
+    /// with no number, which [`sweep`] would take for a process.
+    pub(crate) fn create_kept(label: &str) -> Result<Self, LabError> {
+        Self::add(format!("{PREFIX}{label}"), Lifetime::UntilRemoved)
+    }
+
+    fn add(name: String, lifetime: Lifetime) -> Result<Self, LabError> {
         run(Command::new("ip").args(["netns", "add", &name]), None)?;
-        let namespace = Self { name };
+        let namespace = Self {
+            name,
+            is_kept: lifetime == Lifetime::UntilRemoved,
+        };
         namespace.ip(&["link", "set", "lo", "up"])?;
         Ok(namespace)
+    }
+
+    /// A namespace that is there already, and stays.
+    pub fn existing(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_kept: true,
+        }
+    }
+
+    /// Ends every process in it, and removes it.
+    pub(crate) fn remove(mut self) -> Result<(), LabError> {
+        self.is_kept = true;
+        end_processes(&self.name)?;
+        run(
+            Command::new("ip").args(["netns", "delete", &self.name]),
+            None,
+        )
+        .map(|_| ())
     }
 
     /// Its name, as `ip netns` knows it.
@@ -250,6 +342,9 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         // A namespace that cannot be removed is left for `sweep`; there is nobody to tell.
         let _ = run(
             Command::new("ip").args(["netns", "delete", &self.name]),
@@ -259,7 +354,7 @@ impl Drop for Namespace {
 }
 
 /// Runs a command to its end, with `input` on its standard input, and fails when it fails.
-fn run(command: &mut Command, input: Option<&str>) -> Result<Output, LabError> {
+pub(crate) fn run(command: &mut Command, input: Option<&str>) -> Result<Output, LabError> {
     let line = line(command);
     let start = |source| LabError::Start {
         command: line.clone(),

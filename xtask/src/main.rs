@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `docs` and `bench`. Nothing here
+//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `docs`, `bench` and `lab`. Nothing here
 //! ships; what a command checks or measures is in the module of its name.
 #![expect(
     clippy::print_stdout,
@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod docs;
 mod groups;
+mod lab;
 mod run;
 mod tidy;
 
@@ -43,6 +44,11 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// A site of real daemons in network namespaces; needs root
+    Lab {
+        #[command(subcommand)]
+        lab: lab::Lab,
+    },
     /// Runs one command and writes its time and memory to a file
     #[command(hide = true)]
     Measure(bench::measure::Measure),
@@ -72,6 +78,7 @@ fn start() -> Result<()> {
         Task::Ci => ci::run(&root, ci::Missing::Skip),
         Task::Docs { check: true } => docs::check(&root),
         Task::Docs { check: false } => docs::write(&root),
+        Task::Lab { lab } => lab::run(&root, lab),
         Task::Measure(measure) => bench::measure::run(&measure),
         Task::SendLoop(options) => bench::send_loop::run(&options),
         Task::Test => ci::run(&root, ci::Missing::Install),

@@ -5,7 +5,7 @@ use std::num::NonZero;
 
 /// Where a benchmark ran.
 #[derive(Debug, Serialize)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     processor: String,
     cores: usize,
     memory_kib: u64,
@@ -14,7 +14,7 @@ pub(super) struct Machine {
 
 impl Machine {
     /// This machine.
-    pub(super) fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let memory = field(&read("/proc/meminfo"), "MemTotal");
         Self {

@@ -4,7 +4,7 @@
 mod beside;
 mod connect;
 mod instructions;
-mod machine;
+pub(crate) mod machine;
 pub(crate) mod measure;
 mod peer;
 mod question;
@@ -51,13 +51,13 @@ pub(crate) fn run(root: &Path, bench: Bench) -> Result<()> {
 }
 
 /// Clears away what ended benchmarks left, and tries whether there can be new networks.
-fn may_make_networks() -> Result<()> {
+pub(crate) fn may_make_networks() -> Result<()> {
     portolan_lab::sweep()?;
     portolan_lab::available().context("benchmarks need root, iproute2 and nftables")
 }
 
 /// Builds the program as it ships and says where it is.
-fn build(root: &Path) -> Result<PathBuf> {
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     crate::run::succeed(&mut crate::run::cargo_command(
         root,
         &["build", "--release", "--locked", "--package", "portolan"],
@@ -66,7 +66,7 @@ fn build(root: &Path) -> Result<PathBuf> {
 }
 
 /// Keeps raw results under the name of the benchmark and the moment.
-fn keep(root: &Path, name: &str, results: &impl Serialize) -> Result<()> {
+pub(crate) fn keep(root: &Path, name: &str, results: &impl Serialize) -> Result<()> {
     let moment = jiff::Timestamp::now().strftime("%Y-%m-%dT%H%MZ");
     let relative = format!("bench/results/{name}-{moment}.json");
     let path = root.join(&relative);
