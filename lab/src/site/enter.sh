@@ -35,8 +35,10 @@ for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0 net/tun:10
 	mknod -m 666 "dev/${rest%:*}" c "${rest#*:}" "$minor"
 done
 hostname "$NAME.lab.test"
-printf '%s\n' "127.0.0.1 localhost" "$ADDRESS $NAME.lab.test $NAME" >etc/hosts
+# Many look up who connects, and nobody answers for them here.
+printf '%s\n' "127.0.0.1 localhost" "$SCANNER scanner.lab.test scanner" "$ADDRESS $NAME.lab.test $NAME" >etc/hosts
 : >etc/resolv.conf
+echo "$NAME.lab.test" >etc/mailname
 chmod 1777 run/lock
 [ ! -d lab/files ] || cp -R lab/files/. .
 # Whoever writes to the system's log writes to a file of the folder.

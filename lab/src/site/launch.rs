@@ -111,6 +111,7 @@ pub(crate) fn start(
         .env("PACKAGES", unpacked.join(" "))
         .env("NAME", &recipe.name)
         .env("ADDRESS", &address)
+        .env("SCANNER", super::network::SCANNER.to_string())
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(again)

@@ -11,7 +11,7 @@ mod recipe;
 mod truth;
 
 pub use place::{Layout, Place};
-pub use recipe::{Disclosure, EndpointRecipe, Recipe, Tls};
+pub use recipe::{Disclosure, EndpointRecipe, Part, Recipe, Tls};
 pub use truth::{TrueEndpoint, Truth};
 
 use crate::LabError;

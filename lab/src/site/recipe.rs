@@ -54,16 +54,32 @@ pub struct EndpointRecipe {
     pub fixed: bool,
     /// Name of the protocol.
     pub service: String,
+    /// Other protocols that it really speaks on that port.
+    #[serde(default)]
+    pub also_speaks: Vec<String>,
     /// How TLS comes to it.
     pub tls: Option<Tls>,
     /// What it may be called, where that is not what the daemon is called.
     pub product: Option<Vec<String>>,
+    /// What else the server names that it is made of, and what may be taken for the product.
+    #[serde(default)]
+    pub parts: Vec<Part>,
     /// The package whose version it is, where that is not the daemon's own.
     pub package: Option<String>,
     /// What the server says of itself to a client that does not log in.
     pub discloses: Disclosure,
     /// What shows that.
     pub why: String,
+}
+
+/// A program or library that a server names beside itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// What it is called.
+    pub product: String,
+    /// Its version, where it is said.
+    pub version: Option<String>,
 }
 
 /// How TLS comes to an endpoint.

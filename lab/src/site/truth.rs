@@ -5,7 +5,7 @@
 
 use super::packages;
 use super::place::{Layout, Place};
-use super::recipe::{Disclosure, EndpointRecipe, Tls};
+use super::recipe::{Disclosure, EndpointRecipe, Part, Tls};
 use crate::LabError;
 use portolan_net::never_send::gets_no_bytes;
 use serde::{Deserialize, Serialize};
@@ -39,10 +39,14 @@ pub struct TrueEndpoint {
     pub key: String,
     /// Name of the protocol.
     pub service: String,
+    /// Other protocols that it really speaks on that port.
+    pub also_speaks: Vec<String>,
     /// How TLS comes to it.
     pub tls: Option<Tls>,
     /// What the product may be called, the usual spelling first.
     pub product: Vec<String>,
+    /// What else the server names that it is made of.
+    pub parts: Vec<Part>,
     /// The upstream part of the package's version.
     pub version: String,
     /// The package and its whole version.
@@ -109,8 +113,10 @@ impl TrueEndpoint {
             daemon: place.recipe.name.clone(),
             key: endpoint.key().to_owned(),
             service: endpoint.service.clone(),
+            also_speaks: endpoint.also_speaks.clone(),
             tls: endpoint.tls,
             product: product.unwrap_or(&place.recipe.product).clone(),
+            parts: endpoint.parts.clone(),
             version: packages::upstream(version).to_owned(),
             package: format!("{package} {version}"),
             discloses: endpoint.discloses,

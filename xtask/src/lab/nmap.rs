@@ -66,7 +66,9 @@ pub(super) fn read(xml: &str) -> Result<FoundAt> {
             _ => continue,
         };
         match element.name().as_ref() {
-            "address" => address = attribute(&element, "addr").unwrap_or_default(),
+            "address" if is_ip(&element) => {
+                address = attribute(&element, "addr").unwrap_or_default();
+            }
             "port" => {
                 let number = attribute(&element, "portid").and_then(|it| it.parse().ok());
                 port = number.unwrap_or(0);
@@ -77,6 +79,11 @@ pub(super) fn read(xml: &str) -> Result<FoundAt> {
             _ => {}
         }
     }
+}
+
+/// Whether it is an address of the Internet Protocol, and not one of the hardware.
+fn is_ip(element: &BytesStart<'_>) -> bool {
+    attribute(element, "addrtype").as_deref() != Some("mac")
 }
 
 /// Whether it comes from an answer, and not from the table of ports.

@@ -3,7 +3,7 @@
 //! What is not here: how it was found (`check`, `nmap`).
 
 use anyhow::Result;
-use portolan_lab::site::{Disclosure, Tls, TrueEndpoint};
+use portolan_lab::site::{Disclosure, Part, Tls, TrueEndpoint};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -93,18 +93,25 @@ impl Sheet {
             // Not one byte may be sent to it: that nothing is said of it is right.
             None if truth.gets_no_bytes => Verdict::Exact,
             None => Verdict::Unknown,
-            Some(name) if *name == truth.service => Verdict::Exact,
+            Some(name) if *name == truth.service || truth.also_speaks.contains(name) => {
+                Verdict::Exact
+            }
             Some(_) => Verdict::Wrong,
         };
         let has_nothing = truth.gets_no_bytes || truth.discloses == Disclosure::Nothing;
+        let named = found.product.as_deref().unwrap_or_default();
+        let is_named = |part: &&Part| part.product.eq_ignore_ascii_case(named);
+        let part = truth.parts.iter().find(is_named);
         let product = match &found.product {
             None if has_nothing => Verdict::Exact,
             None => Verdict::Unknown,
-            Some(product) if is_product(product) => Verdict::Exact,
+            Some(product) if part.is_some() || is_product(product) => Verdict::Exact,
             Some(_) => Verdict::Wrong,
         };
         let has_no_version = truth.gets_no_bytes || truth.discloses != Disclosure::Version;
         let version = match &found.version {
+            // The version is the part's, or none.
+            said if part.is_some_and(|part| part.version == *said) => Verdict::Exact,
             None if has_no_version => Verdict::Exact,
             None => Verdict::Unknown,
             Some(version) => version_verdict(version, &truth.version),
