@@ -1,7 +1,7 @@
 //! The table of fuzz targets. A new target is a function in `targets/`, a line here, a line in
 //! `tests/targets.rs` and a folder of seeds.
 
-use crate::targets::{checkpoint, frame, input, look, receive, udp, values};
+use crate::targets::{checkpoint, frame, input, look, receive, recog, udp, values};
 
 /// One fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,41 @@ pub const TARGETS: &[Target] = &[
             "[]",
             "{}",
         ],
+    },
+    Target {
+        name: "fingerprint-file",
+        run: recog::file,
+        dictionary: &[
+            "<fingerprints matches=\"a\">",
+            "</fingerprints>",
+            "<fingerprint pattern=\"",
+            "</fingerprint>",
+            "<description>",
+            "<example _encoding=\"base64\">",
+            "<param pos=\"1\" name=\"service.version\"/>",
+            "value=\"{service.version}\"",
+            " flags=\"REG_ICASE\"",
+            " certainty=\"0.9\"",
+            " preference=\"1.0\"",
+            "&#0;",
+            "&amp;",
+            "<![CDATA[",
+            "<!--",
+            "(?:",
+            "(?i)",
+            "(?<n>",
+            "[^",
+            "[[:alpha:]]",
+            "\\h",
+            "\\Z",
+            "{1,99}",
+            "++",
+        ],
+    },
+    Target {
+        name: "fingerprint-text",
+        run: recog::text,
+        dictionary: LOOK_TOKENS,
     },
     Target {
         name: "first-look",

@@ -54,6 +54,8 @@ macro_rules! tests {
 tests! {
     address_set_holds => "address-set",
     checkpoint_holds => "checkpoint",
+    fingerprint_file_holds => "fingerprint-file",
+    fingerprint_text_holds => "fingerprint-text",
     first_look_holds => "first-look",
     first_look_inputs_hold => "first-look-inputs",
     frame_holds => "frame",

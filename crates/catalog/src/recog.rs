@@ -128,6 +128,18 @@ struct Example {
     expected: Vec<(String, String)>,
 }
 
+impl FingerprintError {
+    /// What it quotes of the file is made printable.
+    fn new(file: &str, line: usize, problem: &str) -> Self {
+        let printable = |text: &str| Text::from(text).as_str().to_owned();
+        Self {
+            file: printable(file),
+            line,
+            problem: printable(problem),
+        }
+    }
+}
+
 impl Fingerprints {
     /// Reads files, given by name and content. The names order those that are equal otherwise.
     ///
@@ -143,14 +155,11 @@ impl Fingerprints {
             let database = file::read(name, bytes, examples)?;
             count = count.saturating_add(database.fingerprints.len());
             if count > FINGERPRINTS_MAX {
-                return Err(FingerprintError {
-                    file: name.to_owned(),
-                    line: 1,
-                    problem: format!(
-                        "there are more than {FINGERPRINTS_MAX} fingerprints up to here: take \
-                         files out of the folder"
-                    ),
-                });
+                let problem = format!(
+                    "there are more than {FINGERPRINTS_MAX} fingerprints up to here: take files \
+                     out of the folder"
+                );
+                return Err(FingerprintError::new(name, 1, &problem));
             }
             let kind = database.kind.clone();
             fingerprints
@@ -204,13 +213,9 @@ impl Fingerprints {
     ) -> Checked {
         let mut checked = Checked::default();
         for (database, fingerprint) in self.all() {
-            let fault = |line, problem| FingerprintError {
-                file: database.file.clone(),
-                line,
-                problem,
-            };
+            let fault = |line, problem: &str| FingerprintError::new(&database.file, line, problem);
             if !fingerprint.pattern.compiles() {
-                let problem = "the pattern is too large: make it smaller".to_owned();
+                let problem = "the pattern is too large: make it smaller";
                 checked.failures.push(fault(fingerprint.line, problem));
             }
             for example in &fingerprint.examples {
@@ -221,7 +226,7 @@ impl Fingerprints {
                 let held = text.and_then(|text| fingerprint.holds(database, example, &text));
                 match held {
                     Ok(()) => checked.held = checked.held.saturating_add(1),
-                    Err(problem) => checked.failures.push(fault(example.line, problem)),
+                    Err(problem) => checked.failures.push(fault(example.line, &problem)),
                 }
             }
         }

@@ -8,6 +8,7 @@ mod contradiction;
 mod discovery;
 mod ended;
 mod engine_choice;
+mod fingerprints;
 mod host_record;
 mod limits;
 mod look;
@@ -33,6 +34,7 @@ mod ways;
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use ended::FoundHosts;
 pub use engine_choice::engine_reason;
+pub use fingerprints::{Heard, refine};
 pub use prepare::{
     Authority, PrepareError, Prepared, Source, Transports, Wish, current_engine, current_scope,
     prepare,

@@ -13,6 +13,7 @@ use crate::rights::{Thread, give_up};
 use crate::start::{Beside, start_sweeps};
 use crate::stop::{LOCAL_REASONS, Stop, notice_of};
 use crate::sweep::{self, Control, SweepOptions, Word};
+use portolan_catalog::recog::Fingerprints;
 use portolan_model::{
     Depth, Document, EngineChoice, Event, Plan, Progress, Reason, Run, SCHEMA_RUN, Stats, Text,
 };
@@ -43,6 +44,8 @@ pub struct RunRequest {
     pub receive_bytes: Option<usize>,
     /// Whether notices tell how packets pass each interface.
     pub tells_passage: bool,
+    /// What the user knows of products, for first looks.
+    pub fingerprints: Option<Arc<Fingerprints>>,
 }
 
 /// How a run ended.

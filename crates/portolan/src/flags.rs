@@ -233,6 +233,10 @@ pub(crate) struct ScanArgs {
         help_heading = "Probing"
     )]
     pub(crate) ask_anyway: Option<String>,
+    /// Name products by the fingerprints in this folder as well: *.xml, in the format of recog
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath,
+          env = "PORTOLAN_FINGERPRINTS", help_heading = "Probing")]
+    pub(crate) fingerprints: Option<PathBuf>,
     /// Send on this interface
     #[arg(
         long,

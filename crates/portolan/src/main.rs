@@ -1,6 +1,7 @@
 //! The program: reads flags and settings, runs a command, shows what it says.
 
 mod command;
+mod fingerprints;
 mod flags;
 mod folders;
 mod output;
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 mod exit {
     /// Done.
     pub(crate) const DONE: u8 = 0;
+    /// Something was found that the user asked to be told of.
+    pub(crate) const FINDINGS: u8 = 1;
     /// Wrong usage or input; nothing was sent.
     pub(crate) const USAGE: u8 = 2;
     /// Something is missing from the result.

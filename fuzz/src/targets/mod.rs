@@ -5,6 +5,7 @@ pub(crate) mod frame;
 pub(crate) mod input;
 pub(crate) mod look;
 pub(crate) mod receive;
+pub(crate) mod recog;
 pub(crate) mod udp;
 pub(crate) mod values;
 

@@ -14,6 +14,8 @@ use quick_xml::{Reader, XmlVersion};
 const DEPTH_MAX: usize = 16;
 /// Most parameters of one fingerprint.
 const PARAMS_MAX: usize = 64;
+/// Longest name of a kind in bytes.
+const KIND_BYTES_MAX: usize = 64;
 /// Longest text of one example, or of a description, in bytes.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
@@ -23,14 +25,10 @@ pub(super) fn read(
     bytes: &[u8],
     examples: Examples,
 ) -> Result<Database, FingerprintError> {
-    let fault = |line, problem| FingerprintError {
-        file: name.to_owned(),
-        line,
-        problem,
-    };
+    let fault = |line, problem: &str| FingerprintError::new(name, line, problem);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        let problem = "it is not UTF-8 here: save the file as UTF-8".to_owned();
+        let problem = "it is not UTF-8 here: save the file as UTF-8";
         fault(newlines(good).saturating_add(1), problem)
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -45,7 +43,7 @@ pub(super) fn read(
         let begin = reader.buffer_position();
         let event = reader.read_event().map_err(|error| {
             let line = lines.line_of(reader.error_position());
-            fault(line, damaged(&error))
+            fault(line, &damaged(&error))
         })?;
         let line = lines.line_of(begin);
         let read = match &event {
@@ -61,15 +59,15 @@ pub(super) fn read(
             Event::Eof => break,
             _ => Ok(()),
         };
-        read.map_err(|problem| fault(line, problem))?;
+        read.map_err(|problem| fault(line, &problem))?;
     }
     match (reading.seen, reading.path.is_empty()) {
         (true, true) => Ok(reading.database),
         (true, false) => {
-            let problem = "it ends in the middle: close every element".to_owned();
+            let problem = "it ends in the middle: close every element";
             Err(fault(lines.line_of(u64::MAX), problem))
         }
-        (false, _) => Err(fault(1, NO_ROOT.to_owned())),
+        (false, _) => Err(fault(1, NO_ROOT)),
     }
 }
 
@@ -184,6 +182,12 @@ impl Reading {
 
     fn root(&mut self, element: &BytesStart<'_>) -> Result<(), String> {
         if let Some(kind) = attribute(element, "matches")?.filter(|it| !it.is_empty()) {
+            let is_word = kind.bytes().all(|it| it.is_ascii_graphic());
+            if !is_word || kind.len() > KIND_BYTES_MAX {
+                return Err(format!(
+                    "matches={kind:?} is no kind of text: write one such as ssh.banner"
+                ));
+            }
             self.database.kind = kind;
         }
         let protocol = attribute(element, "protocol")?;

@@ -1,9 +1,12 @@
 //! `portolan doctor`: what will and will not work here, and the command that mends it. Looks at
-//! this machine only; sends nothing and changes nothing.
+//! this machine only, or at the user's fingerprints; sends nothing and changes nothing.
 
+mod examples;
 mod judge;
 
 use super::local::Form;
+use crate::exit;
+use crate::terminal::{sentence, show_error};
 use nix::net::if_::if_nametoindex;
 use portolan_model::Checkup;
 use portolan_net::interface::{self, Attached};
@@ -22,6 +25,9 @@ pub(crate) struct DoctorArgs {
     /// How the result is written
     #[arg(long, value_enum, default_value_t = Form::Table)]
     pub(crate) format: Form,
+    /// Instead of this machine, look over the fingerprints in this folder, and try their examples
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) fingerprints: Option<PathBuf>,
 }
 
 /// What the command is asked.
@@ -35,18 +41,36 @@ pub(crate) struct DoctorOptions {
     pub(crate) state_folder: Option<PathBuf>,
 }
 
-/// Runs the command and answers its exit code: 0, or 3 when no scan is possible here.
+/// Runs the command and answers its exit code: 0, or 3 when no scan is possible here; of
+/// fingerprints 1 when an example fails, and 2 when they cannot be read.
 ///
 /// # Errors
 /// When `out` cannot be written.
 pub(crate) fn run(options: &DoctorOptions, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let facts = Facts::gather(options.state_folder.as_deref());
-    let checkup = Checkup::new(env!("CARGO_PKG_VERSION"), facts.checks());
+    let looked = match &options.args.fingerprints {
+        Some(folder) => examples::checks(folder),
+        None => Ok((
+            Facts::gather(options.state_folder.as_deref()).checks(),
+            exit::DONE,
+        )),
+    };
+    let (checks, code) = match looked {
+        Ok(looked) => looked,
+        Err(error) => {
+            show_error(&sentence(&error));
+            return Ok(exit::USAGE);
+        }
+    };
+    let checkup = Checkup::new(env!("CARGO_PKG_VERSION"), checks);
     match options.args.format {
         Form::Json => portolan_report::write_checkup_json(&checkup, out)?,
         Form::Table => portolan_report::write_checkup(&checkup, &options.show, out)?,
     }
-    Ok(if checkup.can_scan { 0 } else { 3 })
+    Ok(if checkup.can_scan {
+        code
+    } else {
+        exit::PARTIAL
+    })
 }
 
 /// What was seen of this machine. What could not be seen is `None`.

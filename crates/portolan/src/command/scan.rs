@@ -2,12 +2,14 @@
 //! comes back.
 
 use crate::exit;
+use crate::fingerprints;
 use crate::flags::{DepthArg, Engine, OnlyArg, Progress, ScanArgs, ShowArgs};
 use crate::folders;
 use crate::output::{self, Output};
 use crate::status::Status;
 use crate::terminal::{Terminal, sentence, show_error, show_note};
 use anyhow::{Context as _, bail};
+use portolan_catalog::recog::{Examples, Fingerprints};
 use portolan_model::{Depth, Document, EngineChoice, Event, Hosts, Pace, Plan, Preview};
 use portolan_net::rights::keep_only;
 use portolan_pipeline::{
@@ -22,6 +24,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -143,6 +146,7 @@ impl Scan<'_> {
             let prepared = prepare(self.wish()?).await?;
             (prepared.plan, None, prepared.notices)
         };
+        let fingerprints = self.fingerprints(&mut notices)?;
         if self.args.dry_run {
             return Ok(Ready::Preview(Box::new(preview(&plan)?)));
         }
@@ -164,12 +168,23 @@ impl Scan<'_> {
                 .receive_buffer
                 .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             tells_passage: self.show.verbose,
+            fingerprints,
         };
         Ok(Ready::Run(Box::new(ReadyRun {
             request,
             outputs,
             notices,
         })))
+    }
+
+    /// What the user knows of products.
+    fn fingerprints(&self, notices: &mut Vec<String>) -> anyhow::Result<Option<Arc<Fingerprints>>> {
+        let Some(folder) = &self.args.fingerprints else {
+            return Ok(None);
+        };
+        let read = fingerprints::read(folder, Examples::Dropped)?;
+        notices.extend(read.unused());
+        Ok(Some(Arc::new(read.fingerprints)))
     }
 
     fn wish(&self) -> anyhow::Result<Wish> {
