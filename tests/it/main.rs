@@ -10,6 +10,7 @@
 
 mod cli;
 mod config;
+mod fingerprints;
 mod hostile;
 mod listeners;
 mod local;

@@ -13,7 +13,7 @@ const EXCHANGES_MAX: usize = 16;
 
 /// What was received in one exchange of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard<'a> {
+pub struct Exchange<'a> {
     /// The protocol that was spoken (`ssh`, `http`), where it is another than that of the service;
     /// `None`: that of the service.
     pub protocol: Option<&'a str>,
@@ -30,7 +30,7 @@ pub struct Heard<'a> {
 ///
 /// The name of the protocol stays: a service without one has nothing that could be matched, but
 /// for replies that name theirs.
-pub fn refine(service: &mut Service, conversation: &[Heard<'_>], fingerprints: &Fingerprints) {
+pub fn refine(service: &mut Service, conversation: &[Exchange<'_>], fingerprints: &Fingerprints) {
     let Some(name) = service.name.clone() else {
         return;
     };
@@ -58,11 +58,14 @@ pub fn refine(service: &mut Service, conversation: &[Heard<'_>], fingerprints: &
 }
 
 /// The match with a product that is surest; of equals the first in the order of the conversation.
-fn surest(name: &str, conversation: &[Heard<'_>], fingerprints: &Fingerprints) -> Option<Match> {
-    let texts = conversation.iter().take(EXCHANGES_MAX).flat_map(|heard| {
-        let protocol = heard.protocol.unwrap_or(name);
-        said(protocol, heard.received)
-    });
+fn surest(name: &str, conversation: &[Exchange<'_>], fingerprints: &Fingerprints) -> Option<Match> {
+    let texts = conversation
+        .iter()
+        .take(EXCHANGES_MAX)
+        .flat_map(|exchange| {
+            let protocol = exchange.protocol.unwrap_or(name);
+            said(protocol, exchange.received)
+        });
     let found = texts.filter_map(|said| fingerprints.find(said.kind, &said.text));
     let mut surest: Option<Match> = None;
     for found in found.filter(|found| found.product.is_some()) {
@@ -112,9 +115,9 @@ mod tests {
             confidence: before.2,
             evidence: some("seen"),
         };
-        let conversation: Vec<Heard<'_>> = replies
+        let conversation: Vec<Exchange<'_>> = replies
             .iter()
-            .map(|reply| Heard {
+            .map(|reply| Exchange {
                 protocol: None,
                 received: reply.as_bytes(),
             })
@@ -178,11 +181,11 @@ mod tests {
             evidence: None,
         };
         let before = service.clone();
-        let heard = Heard {
+        let exchange = Exchange {
             protocol: Some("http"),
             received: ACME.as_bytes(),
         };
-        refine(&mut service, &[heard], &fingerprints);
+        refine(&mut service, &[exchange], &fingerprints);
         assert_eq!(service, before);
     }
 }

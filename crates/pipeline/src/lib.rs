@@ -34,7 +34,7 @@ mod ways;
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use ended::FoundHosts;
 pub use engine_choice::engine_reason;
-pub use fingerprints::{Heard, refine};
+pub use fingerprints::{Exchange, refine};
 pub use prepare::{
     Authority, PrepareError, Prepared, Source, Transports, Wish, current_engine, current_scope,
     prepare,

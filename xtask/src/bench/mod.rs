@@ -3,6 +3,7 @@
 
 mod beside;
 mod connect;
+mod fingerprints;
 mod instructions;
 pub(crate) mod machine;
 pub(crate) mod measure;
@@ -26,6 +27,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Bench {
     /// All ports of one host without privileges: clean, silently filtered, with loss
     Connect(connect::Options),
+    /// Reading 4,700 fingerprints of a user at the start, and trying their examples
+    Fingerprints,
     /// Instructions a probe takes, against the committed figure; needs valgrind and no root
     Instructions(instructions::Options),
     /// Raw packets: one host in many conditions, and many hosts, beside the peers
@@ -42,6 +45,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(root: &Path, bench: Bench) -> Result<()> {
     match bench {
         Bench::Connect(options) => may_make_networks().and_then(|()| connect::run(root, &options)),
+        Bench::Fingerprints => may_make_networks().and_then(|()| fingerprints::run(root)),
         Bench::Instructions(options) => instructions::run(root, &options),
         Bench::Scale => may_make_networks().and_then(|()| scale::run(root)),
         Bench::Scan(options) => may_make_networks().and_then(|()| scan::run(root, &options)),
