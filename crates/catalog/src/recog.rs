@@ -6,7 +6,7 @@
 //! [`conversation`].
 
 use portolan_model::Text;
-use regex::bytes::Captures;
+use regex::bytes::{Captures, Regex};
 use std::collections::BTreeMap;
 
 pub mod conversation;
@@ -14,7 +14,7 @@ mod dialect;
 mod file;
 mod pattern;
 
-use pattern::Pattern;
+use pattern::{Kept, Pattern};
 
 /// Bytes of a text that are looked at; the rest is left out.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
@@ -30,6 +30,7 @@ const VALUE_BYTES_MAX: usize = 256;
 pub struct Fingerprints {
     /// By kind of text, the first to be asked first.
     databases: BTreeMap<String, Vec<Database>>,
+    kept: Kept,
 }
 
 /// Whether the examples in the files are kept for [`Fingerprints::check`].
@@ -194,11 +195,10 @@ impl Fingerprints {
     /// [`TEXT_BYTES_MAX`] bytes are looked at.
     pub fn find(&self, kind: &str, text: &[u8]) -> Option<Match> {
         let databases = self.databases.get(kind)?;
-        let text = text.get(..TEXT_BYTES_MAX).unwrap_or(text);
-        let lower = text.to_ascii_lowercase();
+        let text = pattern::Text::of(text.get(..TEXT_BYTES_MAX).unwrap_or(text));
         databases.iter().find_map(|database| {
             database.fingerprints.iter().find_map(|fingerprint| {
-                let captures = fingerprint.pattern.captures(text, &lower)?;
+                let captures = fingerprint.pattern.captures(&text, &self.kept)?;
                 Some(fingerprint.says(&database.file, &captures))
             })
         })
@@ -214,16 +214,20 @@ impl Fingerprints {
         let mut checked = Checked::default();
         for (database, fingerprint) in self.all() {
             let fault = |line, problem: &str| FingerprintError::new(&database.file, line, problem);
-            if !fingerprint.pattern.compiles() {
+            // Not kept: all together they take much room.
+            let Some(compiled) = fingerprint.pattern.compile() else {
                 let problem = "the pattern is too large: make it smaller";
                 checked.failures.push(fault(fingerprint.line, problem));
-            }
+                continue;
+            };
+            let protocol = database.protocol.as_deref();
             for example in &fingerprint.examples {
                 let text = match &example.file {
                     Some(path) => read_file(&database.file, path),
                     None => Ok(example.text.clone()),
                 };
-                let held = text.and_then(|text| fingerprint.holds(database, example, &text));
+                let held =
+                    text.and_then(|text| fingerprint.holds(&compiled, example, &text, protocol));
                 match held {
                     Ok(()) => checked.held = checked.held.saturating_add(1),
                     Err(problem) => checked.failures.push(fault(example.line, &problem)),
@@ -264,15 +268,21 @@ impl Fingerprint {
     }
 
     /// Whether `text` shows what the example says.
-    fn holds(&self, database: &Database, example: &Example, text: &[u8]) -> Result<(), String> {
-        let lower = text.to_ascii_lowercase();
-        let Some(captures) = self.pattern.captures(text, &lower) else {
+    fn holds(
+        &self,
+        compiled: &Regex,
+        example: &Example,
+        text: &[u8],
+        protocol: Option<&str>,
+    ) -> Result<(), String> {
+        let may_match = self.pattern.may_match(&pattern::Text::of(text));
+        let Some(captures) = compiled.captures(text).filter(|_| may_match) else {
             return Err("the pattern does not match this example: mend one of them".to_owned());
         };
         for (name, expected) in &example.expected {
             let mut found = self.value(name, &captures);
             if found.is_none() && name == "service.protocol" {
-                found = database.protocol.clone().map(String::into_bytes);
+                found = protocol.map(|it| it.as_bytes().to_vec());
             }
             if found.as_deref() != Some(expected.as_bytes()) {
                 let found = found.map_or_else(

@@ -8,6 +8,7 @@ use regex::bytes::{Captures, Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Longest pattern in bytes.
 const PATTERN_BYTES_MAX: usize = 16 * 1024;
@@ -17,6 +18,10 @@ const NEST_MAX: u32 = 64;
 const WEIGHT_MAX: usize = 20_000;
 /// Memory of one compiled pattern; what [`WEIGHT_MAX`] lets through stays below.
 const COMPILED_BYTES_MAX: usize = 64 << 20;
+/// Memory that a compiled pattern takes to remember what it saw, for each of its two directions.
+const CACHE_BYTES_MAX: usize = 128 << 10;
+/// Most patterns that stay compiled: texts of strangers decide which are.
+const KEPT_MAX: usize = 512;
 /// Shortest word that is worth looking for before a pattern is tried.
 const WORD_BYTES_MIN: usize = 2;
 
@@ -31,6 +36,34 @@ pub(super) struct Pattern {
     /// What every text that matches has somewhere, in small letters.
     word: Box<[u8]>,
     compiled: OnceLock<Option<Regex>>,
+}
+
+/// How many patterns stay compiled.
+#[derive(Debug, Default)]
+pub(super) struct Kept(AtomicUsize);
+
+impl Kept {
+    fn takes_one(&self) -> bool {
+        self.0.load(Ordering::Relaxed) < KEPT_MAX
+            && self.0.fetch_add(1, Ordering::Relaxed) < KEPT_MAX
+    }
+}
+
+/// A text that patterns are tried on.
+#[derive(Debug)]
+pub(super) struct Text<'t> {
+    bytes: &'t [u8],
+    /// The same in small letters.
+    lower: Vec<u8>,
+}
+
+impl<'t> Text<'t> {
+    pub(super) fn of(bytes: &'t [u8]) -> Self {
+        Self {
+            bytes,
+            lower: bytes.to_ascii_lowercase(),
+        }
+    }
 }
 
 /// What the flags of a fingerprint change.
@@ -79,20 +112,28 @@ impl Pattern {
         self.groups
     }
 
-    /// Matches `text`; `lower` is the same in small letters.
-    pub(super) fn captures<'t>(&self, text: &'t [u8], lower: &[u8]) -> Option<Captures<'t>> {
-        memchr::memmem::find(lower, &self.word)?;
-        let compiled = self.compiled.get_or_init(|| self.compile());
-        compiled.as_ref()?.captures(text)
+    /// Matches `text`. What is compiled for it is kept, as long as `kept` has room.
+    pub(super) fn captures<'t>(&self, text: &Text<'t>, kept: &Kept) -> Option<Captures<'t>> {
+        if !self.may_match(text) {
+            return None;
+        }
+        if let Some(compiled) = self.compiled.get() {
+            return compiled.as_ref()?.captures(text.bytes);
+        }
+        if kept.takes_one() {
+            let compiled = self.compiled.get_or_init(|| self.compile());
+            return compiled.as_ref()?.captures(text.bytes);
+        }
+        self.compile()?.captures(text.bytes)
     }
 
-    /// Whether it compiles, which everything does that was read.
-    pub(super) fn compiles(&self) -> bool {
-        let compiled = self.compiled.get_or_init(|| self.compile());
-        compiled.is_some()
+    /// Whether `text` has what every match has; most patterns end here.
+    pub(super) fn may_match(&self, text: &Text<'_>) -> bool {
+        memchr::memmem::find(&text.lower, &self.word).is_some()
     }
 
-    fn compile(&self) -> Option<Regex> {
+    /// `None`: too large, which nothing is that was read.
+    pub(super) fn compile(&self) -> Option<Regex> {
         let built = RegexBuilder::new(&self.text)
             .unicode(self.of_characters)
             .multi_line(true)
@@ -100,6 +141,7 @@ impl Pattern {
             .dot_matches_new_line(self.flags.dot_is_newline)
             .nest_limit(NEST_MAX)
             .size_limit(COMPILED_BYTES_MAX)
+            .dfa_size_limit(CACHE_BYTES_MAX)
             .build();
         built.ok()
     }
@@ -262,9 +304,17 @@ mod tests {
     fn a_word_in_either_case_does_not_hide_a_match() {
         let check = |pattern: &str, flags: &str, text: &[u8], expected: bool| {
             let pattern = Pattern::read(pattern, flags).unwrap();
-            let lower = text.to_ascii_lowercase();
-            let found = pattern.captures(text, &lower).is_some();
+            let kept = Kept::default();
+            for _ in 0..2 {
+                let found = pattern.captures(&Text::of(text), &kept).is_some();
+                assert_eq!(found, expected, "{pattern:?}");
+            }
+            // Without room for what is compiled it is the same.
+            let pattern = Pattern::read(&pattern.text, flags).unwrap();
+            let full = Kept(AtomicUsize::new(KEPT_MAX));
+            let found = pattern.captures(&Text::of(text), &full).is_some();
             assert_eq!(found, expected, "{pattern:?}");
+            assert!(pattern.compiled.get().is_none());
         };
         check("^Acme$", "", b"Acme", true);
         check("^Acme$", "", b"acme", false);
@@ -294,7 +344,10 @@ mod tests {
     #[test]
     fn the_largest_that_is_read_compiles() {
         for pattern in [r"^(?:[^x]{1,99}){1,99}$", r"(?:\p{L}.{0,3}){7}é[é]"] {
-            assert!(Pattern::read(pattern, "").unwrap().compiles(), "{pattern}");
+            assert!(
+                Pattern::read(pattern, "").unwrap().compile().is_some(),
+                "{pattern}"
+            );
         }
     }
 }
