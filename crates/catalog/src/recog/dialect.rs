@@ -73,6 +73,10 @@ impl<'a> Reading<'a> {
                 }
                 None => self.written.push_str("\\{"),
             },
+            // One letter, which may be of several bytes (RFC 3629 §3), or a byte that is none.
+            '.' if !behind.starts_with(['*', '+', '?', '{']) => {
+                self.written.push_str("(?:.[\\x80-\\xBF]{0,3})");
+            }
             other => self.written.push(other),
         }
         Ok(())
@@ -296,6 +300,10 @@ mod tests {
         check("(?<name>a)(?'other'b)", "(?<name>a)(?<other>b)");
         check("(?m:a)(?i-m)b(?:c)", "(?s:a)(?i-s)b(?:c)");
         check("a(?#why (not)b", "ab");
+        check(
+            r"a.b.*c\.[.].",
+            r"a(?:.[\x80-\xBF]{0,3})b.*c\.[.](?:.[\x80-\xBF]{0,3})",
+        );
         check("{a}{,3}", r"\{a}{0,3}");
         check("a{2}b{2,}c{2,3}", "a{2}b{2,}c{2,3}");
         check("[]a][^]a]", r"[\]a][^\]a]");

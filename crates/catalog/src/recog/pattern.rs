@@ -323,6 +323,8 @@ mod tests {
         check("a.c", "", b"a\nc", false);
         check("a.c", "REG_DOT_NEWLINE,REG_ICASE", b"A\nc", true);
         check("a.c", "", b"a\xffc", true);
+        check("^a.c$", "", "a·c".as_bytes(), true);
+        check("^a.c$", "", b"abbc", false);
         check("a[é]c", "", "aéc".as_bytes(), true);
     }
 
