@@ -194,7 +194,7 @@ _portolan() {
             return 0
             ;;
         portolan__subcmd__doctor)
-            opts="-q -v -h --format --quiet --verbose --color --accessible --help"
+            opts="-q -v -h --format --fingerprints --quiet --verbose --color --accessible --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -202,6 +202,13 @@ _portolan() {
             case "${prev}" in
                 --format)
                     COMPREPLY=($(compgen -W "json table" -- "${cur}"))
+                    return 0
+                    ;;
+                --fingerprints)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
                     return 0
                     ;;
                 --color)
@@ -382,7 +389,7 @@ _portolan() {
             return 0
             ;;
         portolan__subcmd__scan)
-            opts="-i -x -p -o -q -v -h --input --exclude --exclude-file --scope --i-am-authorized --ports --tcp --udp --engine --io --discovery --rate --host-rate --retries --timeout --max-time --depth --ask-anyway --interface --source-ip --source-port --receive-buffer --seed --shard --resume --checkpoint --dry-run --format --output --only --progress --quiet --verbose --color --accessible --help"
+            opts="-i -x -p -o -q -v -h --input --exclude --exclude-file --scope --i-am-authorized --ports --tcp --udp --engine --io --discovery --rate --host-rate --retries --timeout --max-time --depth --ask-anyway --fingerprints --interface --source-ip --source-port --receive-buffer --seed --shard --resume --checkpoint --dry-run --format --output --only --progress --quiet --verbose --color --accessible --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -506,6 +513,13 @@ _portolan() {
                     ;;
                 --ask-anyway)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fingerprints)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
                     return 0
                     ;;
                 --interface)

@@ -56,6 +56,7 @@ set edit:completion:arg-completer[portolan] = {|@words|
             cand --max-time 'Longest scan, as 90s, 10m or 1h30m; what was found by then is shown'
             cand --depth 'How far to go: identify and inspect both take a first look at each open port'
             cand --ask-anyway 'Send to these TCP ports, too, where services that print or move whatever they are sent would get nothing: 9100, 515, 502 and the like; as for --ports'
+            cand --fingerprints 'Name products by the fingerprints in this folder as well: *.xml, in the format of recog'
             cand --interface 'Send on this interface'
             cand --source-ip 'Send from this address'
             cand --source-port 'Send from this port'
@@ -94,6 +95,7 @@ set edit:completion:arg-completer[portolan] = {|@words|
         }
         &'portolan;doctor'= {
             cand --format 'How the result is written'
+            cand --fingerprints 'Instead of this machine, look over the fingerprints in this folder, and try their examples'
             cand --color 'When to colour; NO_COLOR is honoured'
             cand -q 'Say only results'
             cand --quiet 'Say only results'

@@ -63,6 +63,7 @@ complete -c portolan -n "__fish_portolan_using_subcommand scan" -l depth -d 'How
 identify\t'A first look at what speaks there'
 inspect\t'The same in this version'"
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l ask-anyway -d 'Send to these TCP ports, too, where services that print or move whatever they are sent would get nothing: 9100, 515, 502 and the like; as for --ports' -r
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l fingerprints -d 'Name products by the fingerprints in this folder as well: *.xml, in the format of recog' -r -f -a "(__fish_complete_directories)"
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l interface -d 'Send on this interface' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l source-ip -d 'Send from this address' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l source-port -d 'Send from this port' -r
@@ -102,6 +103,7 @@ complete -c portolan -n "__fish_portolan_using_subcommand local" -l accessible -
 complete -c portolan -n "__fish_portolan_using_subcommand local" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c portolan -n "__fish_portolan_using_subcommand doctor" -l format -d 'How the result is written' -r -f -a "json\t'One document'
 table\t'For people'"
+complete -c portolan -n "__fish_portolan_using_subcommand doctor" -l fingerprints -d 'Instead of this machine, look over the fingerprints in this folder, and try their examples' -r -f -a "(__fish_complete_directories)"
 complete -c portolan -n "__fish_portolan_using_subcommand doctor" -l color -d 'When to colour; NO_COLOR is honoured' -r -f -a "always\t'Always'
 auto\t'On a terminal'
 never\t'Never'"

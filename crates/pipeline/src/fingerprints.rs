@@ -1,12 +1,11 @@
 //! What the user's fingerprints add to a service: the product and version that they see in what
 //! the service said.
 //!
-//! They add and never take away: what the bytes prove by themselves stays. What they hint of the
-//! system below is not told.
+//! They add and never take away: what the bytes prove by themselves stays.
 
 use portolan_catalog::recog::conversation::said;
 use portolan_catalog::recog::{Fingerprints, Match};
-use portolan_model::Service;
+use portolan_model::{OsHint, Service, Text};
 
 /// Exchanges of one conversation that are looked at.
 const EXCHANGES_MAX: usize = 16;
@@ -26,39 +25,56 @@ pub struct Exchange<'a> {
 /// * the product and version of a service that has no product;
 /// * the version of the same product that has none;
 /// * another product, where the fingerprint is surer than [`Service::confidence`] and no version
-///   has been read.
+///   has been read;
+/// * a hint of the operating system, where the service gives none.
 ///
-/// The name of the protocol stays: a service without one has nothing that could be matched, but
-/// for replies that name theirs.
+/// The name of the protocol stays, and a service without one stays as it is.
 pub fn refine(service: &mut Service, conversation: &[Exchange<'_>], fingerprints: &Fingerprints) {
     let Some(name) = service.name.clone() else {
         return;
     };
-    let Some(found) = surest(&name, conversation, fingerprints) else {
-        return;
-    };
-    let Match {
-        product: Some(product),
-        version,
-        certainty,
-        ..
-    } = found
-    else {
-        return;
-    };
-    let is_same = |known: &str| known.eq_ignore_ascii_case(product.as_str());
-    match &service.product {
-        Some(known) if is_same(known.as_str()) => {}
-        Some(_) if service.version.is_some() || certainty <= service.confidence => return,
-        _ => service.product = Some(product),
+    let found = matches(&name, conversation, fingerprints);
+    if let Some(found) = surest(&found, |found| found.product.is_some()) {
+        name_product(service, found);
     }
-    if service.version.is_none() {
-        service.version = version;
+    if service.os.is_none() {
+        let found = surest(&found, |found| found.os_product.is_some());
+        service.os = found.and_then(os_hint);
     }
 }
 
-/// The match with a product that is surest; of equals the first in the order of the conversation.
-fn surest(name: &str, conversation: &[Exchange<'_>], fingerprints: &Fingerprints) -> Option<Match> {
+fn name_product(service: &mut Service, found: &Match) {
+    let Some(product) = &found.product else {
+        return;
+    };
+    match &service.product {
+        Some(known) if known.as_str().eq_ignore_ascii_case(product.as_str()) => {}
+        Some(_) if service.version.is_some() || found.certainty <= service.confidence => return,
+        _ => service.product = Some(product.clone()),
+    }
+    if service.version.is_none() {
+        service.version.clone_from(&found.version);
+    }
+}
+
+/// The system with its version, where the fingerprint tells it.
+fn os_hint(found: &Match) -> Option<OsHint> {
+    let product = found.os_product.clone()?;
+    let name = match &found.os_version {
+        Some(version) => Text::from(format!("{product} {version}")),
+        None => product,
+    };
+    Some(OsHint {
+        name,
+        confidence: found.certainty.min(HINT_CONFIDENCE_MAX),
+    })
+}
+
+/// What is known of a system by what a service on it says is a hint, whoever says it.
+const HINT_CONFIDENCE_MAX: u8 = 60;
+
+/// One match for each text that has one, in the order of the conversation.
+fn matches(name: &str, conversation: &[Exchange<'_>], fingerprints: &Fingerprints) -> Vec<Match> {
     let texts = conversation
         .iter()
         .take(EXCHANGES_MAX)
@@ -66,24 +82,21 @@ fn surest(name: &str, conversation: &[Exchange<'_>], fingerprints: &Fingerprints
             let protocol = exchange.protocol.unwrap_or(name);
             said(protocol, exchange.received)
         });
-    let found = texts.filter_map(|said| fingerprints.find(said.kind, &said.text));
-    let mut surest: Option<Match> = None;
-    for found in found.filter(|found| found.product.is_some()) {
-        let is_surer = surest
-            .as_ref()
-            .is_none_or(|known| known.certainty < found.certainty);
-        if is_surer {
-            surest = Some(found);
-        }
-    }
-    surest
+    texts
+        .filter_map(|said| fingerprints.find(said.kind, &said.text))
+        .collect()
+}
+
+/// The surest of those that are `wanted`; of equals the first.
+fn surest(found: &[Match], wanted: impl Fn(&Match) -> bool) -> Option<&Match> {
+    let wanted = found.iter().filter(|found| wanted(found));
+    wanted.rev().max_by_key(|found| found.certainty)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use portolan_catalog::recog::Examples;
-    use portolan_model::Text;
 
     const FILE: &str = r#"<fingerprints matches="http_header.server">
       <fingerprint pattern="^Acme/([\d.]+)" certainty="0.9">
@@ -91,6 +104,7 @@ mod tests {
       </fingerprint>
       <fingerprint pattern="^hint" certainty="1.0">
         <param pos="0" name="os.product" value="Fruit"/>
+        <param pos="0" name="os.version" value="7"/>
       </fingerprint>
       <fingerprint pattern="^Front" certainty="0.8">
         <param pos="0" name="service.product" value="Front"/>
@@ -112,6 +126,7 @@ mod tests {
             tls: None,
             product: some(before.0),
             version: some(before.1),
+            os: None,
             confidence: before.2,
             evidence: some("seen"),
         };
@@ -139,14 +154,41 @@ mod tests {
         check(("acme", "", 95), &[ACME], ("acme", "1.2"));
         check(
             ("", "", 95),
-            &["HTTP/1.1 200 OK\r\nServer: hint\r\n\r\n"],
-            ("", ""),
-        );
-        check(
-            ("", "", 95),
             &["", "HTTP/1.1 200 OK\r\nServer: other\r\n\r\n"],
             ("", ""),
         );
+    }
+
+    #[test]
+    fn a_system_is_hinted_at_where_nothing_else_does() {
+        let check = |before: Option<OsHint>, expected: (&str, u8)| {
+            let files = [("a.xml", FILE.as_bytes())];
+            let fingerprints = Fingerprints::read(files, Examples::Dropped).unwrap();
+            let mut service = Service {
+                name: Some("http".to_owned()),
+                label: None,
+                tls: None,
+                product: None,
+                version: None,
+                os: before,
+                confidence: 95,
+                evidence: None,
+            };
+            let exchange = Exchange {
+                protocol: None,
+                received: b"HTTP/1.1 200 OK\r\nServer: hint\r\n\r\n",
+            };
+            refine(&mut service, &[exchange], &fingerprints);
+            let os = service.os.unwrap();
+            assert_eq!((os.name.as_str(), os.confidence), expected);
+            assert_eq!(service.product, None);
+        };
+        check(None, ("Fruit 7", HINT_CONFIDENCE_MAX));
+        let known = OsHint {
+            name: Text::from("Other"),
+            confidence: 1,
+        };
+        check(Some(known), ("Other", 1));
     }
 
     #[test]
@@ -177,6 +219,7 @@ mod tests {
             tls: None,
             product: None,
             version: None,
+            os: None,
             confidence: 0,
             evidence: None,
         };
