@@ -1,12 +1,13 @@
 //! Networks of one machine, for tests and benchmarks: namespaces joined by veth pairs, a responder
-//! with many listening ports, the impairments that nftables can make, and a crowd of played hosts
-//! with any other fault. Needs root. Nothing that ships uses this crate, and nothing here touches a
+//! with many listening ports, repliers that say something on them, the impairments that nftables can
+//! make, and a crowd of played hosts with any other fault. Needs root. Nothing that ships uses this crate, and nothing here touches a
 //! network outside the namespaces it made.
 
 pub mod crowd;
 mod daemons;
 mod namespace;
 mod prefix_responder;
+pub mod repliers;
 mod responder;
 mod routed;
 mod seed;
