@@ -5,6 +5,7 @@ mod discovery;
 mod never;
 mod own_errors;
 mod prefix;
+mod repliers;
 mod rights;
 mod router;
 mod segment;
