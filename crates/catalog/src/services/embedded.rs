@@ -269,7 +269,6 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "x11",
     "xdmcp",
     "xmpp",
-    "xmpp-server",
     "zabbix-agent",
     "zabbix-web",
     "zebra-vty",
