@@ -2,6 +2,7 @@
 //! routes look like. Needs root, `ip` and `nft`; only addresses that no network uses.
 
 mod discovery;
+mod identify;
 mod never;
 mod own_errors;
 mod prefix;

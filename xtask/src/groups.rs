@@ -1,8 +1,9 @@
 //! Groups of tests that need more than Rust: what each needs, whether it is there, how root gets
 //! it. A group that cannot run is left out by name and with a reason, never by accident.
 
-use crate::run::{find, output, succeed};
+use crate::run::{find, output};
 use anyhow::{Context as _, Result};
+use portolan_lab::site::{Recipe, packages};
 use portolan_lab::{Daemon, Daemons};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +24,8 @@ pub(crate) struct Group {
     needs: &'static [Need],
     /// What its tests start.
     daemons: &'static [Daemon],
+    /// Whether they start the core of the site.
+    has_site: bool,
     prepare: fn(&Path) -> Result<()>,
 }
 
@@ -70,6 +73,7 @@ pub(crate) const GROUPS: &[Group] = &[
             },
         ],
         daemons: &Daemons::FEW,
+        has_site: true,
         prepare: namespaces,
     },
     Group {
@@ -94,6 +98,7 @@ pub(crate) const GROUPS: &[Group] = &[
             },
         ],
         daemons: &[],
+        has_site: false,
         prepare: libnmap,
     },
 ];
@@ -114,16 +119,26 @@ impl Group {
     }
 
     /// Debian packages that are needed and not there.
-    fn missing_packages(&self) -> Vec<&'static str> {
+    fn missing_packages(&self) -> Vec<String> {
         let needs = self.needs.iter();
         let absent = needs.filter(|need| !need.what.is_there());
         let daemons = self.daemons.iter();
         let not_installed = daemons.filter(|daemon| find(daemon.program).is_none());
         let packages = absent.map(|need| need.package);
-        packages
-            .chain(not_installed.map(|daemon| daemon.package))
-            .collect()
+        let packages = packages.chain(not_installed.map(|daemon| daemon.package));
+        let mut missing: Vec<String> = packages.map(ToOwned::to_owned).collect();
+        if self.has_site {
+            missing.extend(missing_for_site());
+        }
+        missing
     }
+}
+
+/// Packages that the core of the site lacks; what cannot be asked for shows when it is started.
+fn missing_for_site() -> Vec<String> {
+    let core = Recipe::all().map(|recipes| recipes.into_iter().filter(|it| it.core).collect());
+    let missing = core.and_then(|core: Vec<Recipe>| packages::missing(&core));
+    missing.unwrap_or_default()
 }
 
 impl What {
@@ -141,7 +156,7 @@ impl What {
 
 /// Installs the packages that any group lacks. Needs root.
 pub(crate) fn install() -> Result<()> {
-    let mut missing: Vec<&str> = GROUPS.iter().flat_map(Group::missing_packages).collect();
+    let mut missing: Vec<String> = GROUPS.iter().flat_map(Group::missing_packages).collect();
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {
@@ -149,11 +164,7 @@ pub(crate) fn install() -> Result<()> {
         return Ok(());
     }
     println!("installing {}", missing.join(" "));
-    let mut update = apt_get();
-    succeed(update.args(["update", "--quiet"]))?;
-    let mut install = apt_get();
-    install.args(["install", "--quiet", "--yes", "--no-install-recommends"]);
-    succeed(install.args(missing))
+    packages::install(&missing).context("the packages cannot be installed")
 }
 
 /// The Python that has the parser, once its group is prepared.
@@ -164,12 +175,6 @@ pub(crate) fn test_python(target: &Path) -> PathBuf {
 /// Whether this process may install packages.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
-}
-
-fn apt_get() -> Command {
-    let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive");
-    command
 }
 
 /// Debian's own Python where there is one: it is what `python3-venv` completes.

@@ -34,6 +34,8 @@ impl Network {
         plug(switch, &network.scanner, "scanner", SCANNER)?;
         for number in 0..hosts {
             let host = Namespace::create_kept(&format!("{label}-host{number}"))?;
+            // The daemons that are not root may have any port that a layout gives them.
+            host.set("net/ipv4/ip_unprivileged_port_start", "0")?;
             plug(
                 switch,
                 &host,
