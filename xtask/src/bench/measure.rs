@@ -114,6 +114,14 @@ pub(crate) fn open_files_max() -> Result<u64> {
     })
 }
 
+/// Lets this process have as many open files as it may, for the listeners of a benchmark.
+pub(crate) fn raise_open_files() -> Result<()> {
+    let most = open_files_max()?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)
+        .context("the limit of open files cannot be set")?;
+    Ok(())
+}
+
 /// The measuring process.
 pub(crate) fn run(measure: &Measure) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

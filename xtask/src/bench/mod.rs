@@ -4,9 +4,12 @@
 mod beside;
 mod connect;
 mod fingerprints;
+mod delayed;
 mod instructions;
+mod judged;
 pub(crate) mod machine;
 pub(crate) mod measure;
+mod negative;
 mod peer;
 mod question;
 mod runs;
@@ -29,8 +32,12 @@ pub(crate) enum Bench {
     Connect(connect::Options),
     /// Reading 4,700 fingerprints of a user at the start, and trying their examples
     Fingerprints,
+    /// 200 ports of ten services behind a delay of 50 ms: which are named, and when
+    Delayed(delayed::Options),
     /// Instructions a probe takes, against the committed figure; needs valgrind and no root
     Instructions(instructions::Options),
+    /// A thousand ports that are hostile or mean nothing: what is said of them
+    Negative(negative::Options),
     /// Raw packets: one host in many conditions, and many hosts, beside the peers
     Scan(scan::Options),
     /// A thousand UDP ports of one host, a dozen real daemons on them
@@ -46,7 +53,11 @@ pub(crate) fn run(root: &Path, bench: Bench) -> Result<()> {
     match bench {
         Bench::Connect(options) => may_make_networks().and_then(|()| connect::run(root, &options)),
         Bench::Fingerprints => may_make_networks().and_then(|()| fingerprints::run(root)),
+        Bench::Delayed(options) => may_make_networks().and_then(|()| delayed::run(root, &options)),
         Bench::Instructions(options) => instructions::run(root, &options),
+        Bench::Negative(options) => {
+            may_make_networks().and_then(|()| negative::run(root, &options))
+        }
         Bench::Scale => may_make_networks().and_then(|()| scale::run(root)),
         Bench::Scan(options) => may_make_networks().and_then(|()| scan::run(root, &options)),
         Bench::Send(options) => may_make_networks().and_then(|()| send::run(root, &options)),
