@@ -24,7 +24,7 @@ const MEMORY_GROWTH_MAX: f64 = 1.25;
 const AT_ONCE_MAX: f64 = 2.0;
 /// Seconds that one port may take where its connections are made for the look alone: the longest
 /// conversation, and the time until the other side sees its end.
-const PORT_SECONDS: f64 = 6.5;
+const PORT_SECONDS: f64 = 25.5;
 
 /// What to run.
 #[derive(Debug, Args)]
