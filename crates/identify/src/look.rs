@@ -296,13 +296,19 @@ impl Look {
         }
     }
 
-    /// The replies that showed the service so far, where they are kept; at most [`REPLIES_MAX`].
-    pub fn take_replies(&mut self) -> Vec<Said> {
-        std::mem::take(&mut self.said)
+    /// As [`Look::finish`], with the replies that showed the service, where they are kept; at most
+    /// [`REPLIES_MAX`].
+    pub fn finish_with_replies(mut self) -> (Outcome, Vec<Said>) {
+        let outcome = self.conclude();
+        (outcome, self.said)
     }
 
     /// What was found, with the bytes of an unfinished reply taken for what they are.
     pub fn finish(mut self) -> Outcome {
+        self.conclude()
+    }
+
+    fn conclude(&mut self) -> Outcome {
         let cause = match (self.state, self.options.sends) {
             (State::Over, Sends::Never) => Cause::NeverSend(self.options.port),
             (State::Over | State::Leaving, _) => Cause::Exhausted,

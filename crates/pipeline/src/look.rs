@@ -2,7 +2,7 @@
 
 use portolan_identify::{
     CONNECT_WAIT, CONNECTION_READ_MAX, CONNECTIONS_MAX, CONVERSATION_MAX, HANDSHAKE_WAIT, Input,
-    Look, LookOptions, Outcome, Secured, Step,
+    Look, LookOptions, Outcome, Said, Secured, Step,
 };
 use portolan_model::{Endpoint, Text};
 use portolan_net::dial::{Connection, DialError, Dialer, Received, Turn};
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 /// Looks at `endpoint`, over `connection` first where one stands open already. Ends within
 /// [`CONVERSATION_MAX`], not counting the time it waits for its turn to connect, and then tells
-/// what is known so far.
+/// what is known so far, with the replies that show it where the options ask for them.
 pub(crate) async fn look(
     dialer: Dialer,
     endpoint: Endpoint,
     connection: Option<OwnedFd>,
     options: LookOptions,
-) -> Outcome {
+) -> (Outcome, Vec<Said>) {
     let mut look = Look::new(options);
     let mut open = connection.and_then(|descriptor| dialer.adopt(descriptor, endpoint).ok());
     let mut left = CONVERSATION_MAX;
@@ -37,7 +37,7 @@ pub(crate) async fn look(
             break;
         }
     }
-    look.finish()
+    look.finish_with_replies()
 }
 
 /// How one connection of a look begins.

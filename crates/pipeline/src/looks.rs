@@ -2,8 +2,10 @@
 //! that fails.
 
 use crate::collector::{Collector, PendingLook};
+use crate::fingerprints::{Exchange, refine};
 use crate::look::look;
 use crate::sweep::Control;
+use portolan_catalog::recog::Fingerprints;
 use portolan_identify::{Keeps, LookOptions, Outcome, Sends};
 use portolan_model::Endpoint;
 use portolan_net::dial::Dialer;
@@ -22,6 +24,7 @@ pub(crate) struct Looks {
     control: Arc<Control>,
     max: usize,
     seed: u64,
+    fingerprints: Option<Arc<Fingerprints>>,
     tasks: JoinSet<Outcome>,
     under_way: HashMap<Id, UnderWay>,
     at_host: HashMap<IpAddr, u32>,
@@ -48,10 +51,19 @@ impl Looks {
             control,
             max,
             seed,
+            fingerprints: None,
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
             at_host: HashMap::new(),
             lost: 0,
+        }
+    }
+
+    /// What the user knows of services is asked, too.
+    pub(crate) fn with(self, fingerprints: Option<Arc<Fingerprints>>) -> Self {
+        Self {
+            fingerprints,
+            ..self
         }
     }
 
@@ -99,14 +111,26 @@ impl Looks {
             host: name,
             address: endpoint.address,
             seed: self.seed ^ u64::from(endpoint.port),
-            keeps: Keeps::Evidence,
+            keeps: match self.fingerprints {
+                Some(_) => Keeps::Replies,
+                None => Keeps::Evidence,
+            },
         };
         let dialer = self.dialer.clone();
-        self.spawn(
-            endpoint,
-            handed,
-            look(dialer, endpoint, connection, options),
-        );
+        let fingerprints = self.fingerprints.clone();
+        let talk = async move {
+            let (mut outcome, said) = look(dialer, endpoint, connection, options).await;
+            if let (Some(service), Some(fingerprints)) = (&mut outcome.service, fingerprints) {
+                let heard = said.iter().map(|said| Exchange {
+                    protocol: None,
+                    received: &said.bytes,
+                });
+                let heard: Vec<Exchange<'_>> = heard.collect();
+                refine(service, &heard, &fingerprints);
+            }
+            outcome
+        };
+        self.spawn(endpoint, handed, talk);
     }
 
     fn spawn(

@@ -186,7 +186,8 @@ pub async fn run(
     let max_time = plan.pace.max_time_s.map(Duration::from_secs);
     let state = State {
         collector,
-        looks: Looks::new(dialer, Arc::clone(&control), limits.looks_max, plan.seed),
+        looks: Looks::new(dialer, Arc::clone(&control), limits.looks_max, plan.seed)
+            .with(request.fingerprints.clone()),
         control,
         meter: Meter::new(orders, counts.unwrap_or_default()),
         run,

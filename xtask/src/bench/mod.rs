@@ -3,8 +3,8 @@
 
 mod beside;
 mod connect;
-mod fingerprints;
 mod delayed;
+mod fingerprints;
 mod instructions;
 mod judged;
 pub(crate) mod machine;

@@ -64,6 +64,8 @@ impl Look {
         let Some(heard) = self.understand(after, Ending::Ended) else {
             return;
         };
+        let said = self.connection.received.clone();
+        self.keep(after, &said);
         match heard.speech {
             Speech::Http(reply, known) => {
                 if let Purpose::Search(_) = purpose {
