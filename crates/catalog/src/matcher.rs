@@ -63,6 +63,19 @@ struct Rank {
     weight: usize,
 }
 
+impl Rank {
+    /// Whether it comes so close to the best that another protocol may be meant: no product tells
+    /// them apart, and it holds more than half as many fixed bytes.
+    fn is_near(self, best: Self) -> bool {
+        if self == best {
+            return true;
+        }
+        let has_product = self.has_product || best.has_product;
+        let is_application = self.is_application || best.is_application;
+        !has_product && !is_application && self.weight.saturating_mul(2) > best.weight
+    }
+}
+
 struct Candidate<'a> {
     rank: Rank,
     card: usize,
@@ -117,7 +130,7 @@ impl Matcher {
         let mut found = self.candidates(cards, after, said);
         found.sort_by_key(|it| std::cmp::Reverse(it.rank));
         let best = found.first()?;
-        let equals = found.iter().filter(|it| it.rank == best.rank);
+        let equals = found.iter().filter(|it| it.rank.is_near(best.rank));
         let mut names: Vec<String> = equals.map(|it| it.protocol.to_owned()).collect();
         names.sort_unstable();
         names.dedup();

@@ -23,7 +23,7 @@ use found::Found;
 use plan::{Channel, Hurry, Task};
 
 /// Connections of one look, the first included.
-pub const CONNECTIONS_MAX: usize = 40;
+pub const CONNECTIONS_MAX: usize = 56;
 /// Bytes read in one look over all its connections.
 pub const READ_MAX: usize = CONNECTIONS_MAX * CONNECTION_READ_MAX;
 /// Bytes read from one connection. A fixed part of [`READ_MAX`], so that a result never depends

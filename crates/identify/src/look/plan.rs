@@ -156,4 +156,4 @@ pub(super) const HTTP: &str = "http";
 /// Cards whose questions come first on a port.
 const USUAL_MAX: usize = 4;
 /// Questions of cards that any silent port is asked.
-const REST_MAX: usize = 30;
+const REST_MAX: usize = 44;
