@@ -65,6 +65,7 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "drupal",
     "dtls",
     "echo",
+    "ejabberd-admin",
     "elasticsearch",
     "elasticsearch-transport",
     "epmd",
