@@ -54,6 +54,9 @@ pub struct EndpointRecipe {
     pub fixed: bool,
     /// Name of the protocol.
     pub service: String,
+    /// Whether it answers nothing that anybody may ask, so that no service is the right answer.
+    #[serde(default)]
+    pub silent: bool,
     /// Other protocols that it really speaks on that port.
     #[serde(default)]
     pub also_speaks: Vec<String>,

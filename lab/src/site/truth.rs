@@ -39,6 +39,8 @@ pub struct TrueEndpoint {
     pub key: String,
     /// Name of the protocol.
     pub service: String,
+    /// Whether it answers nothing that anybody may ask, so that no service is the right answer.
+    pub silent: bool,
     /// Other protocols that it really speaks on that port.
     pub also_speaks: Vec<String>,
     /// How TLS comes to it.
@@ -113,6 +115,7 @@ impl TrueEndpoint {
             daemon: place.recipe.name.clone(),
             key: endpoint.key().to_owned(),
             service: endpoint.service.clone(),
+            silent: endpoint.silent,
             also_speaks: endpoint.also_speaks.clone(),
             tls: endpoint.tls,
             product: product.unwrap_or(&place.recipe.product).clone(),

@@ -68,6 +68,7 @@ const CONVERSATIONS: &[(&str, &[u8], &[u8])] = &[
     ("vnc", b"", b"RFB "),
     ("x11", b"l\x00\x0b\x00\x00\x00\x00\x00\x00\x00\x00\x00", b"\x01\x00\x0b\x00"),
     ("xmpp", b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='lab.test' version='1.0'>", b"stream:stream"),
+    ("xmpp-server", b"<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' to='lab.test' version='1.0'>", b"stream:stream"),
     ("zabbix-agent", b"ZBXD\x01\x0a\x00\x00\x00\x00\x00\x00\x00agent.ping", b"ZBXD"),
     ("zookeeper", b"srvr", b"Zookeeper version"),
 ];

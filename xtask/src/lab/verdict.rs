@@ -90,8 +90,8 @@ impl Sheet {
 
     fn compare(truth: &TrueEndpoint, found: &Found, is_product: impl Fn(&str) -> bool) -> Self {
         let service = match &found.service {
-            // Not one byte may be sent to it: that nothing is said of it is right.
-            None if truth.gets_no_bytes => Verdict::Exact,
+            // Not one byte may be sent to it, or it answers none: that nothing is said is right.
+            None if truth.gets_no_bytes || truth.silent => Verdict::Exact,
             None => Verdict::Unknown,
             Some(name) if *name == truth.service || truth.also_speaks.contains(name) => {
                 Verdict::Exact
