@@ -110,7 +110,7 @@ impl Look {
                 let card = services::protocol(&known.protocol);
                 let own = matches!((task, card), (Task::Ask(ask, _), Some(card))
                     if card.tcp.asks.iter().any(|it| it.id == ask.id));
-                self.connection.is_spoiled &= own;
+                self.connection.is_spoiled &= !own;
                 let said = self.take(heard.decided_by);
                 self.keep(task.id(), &said);
                 self.found.add(*known, shown);
