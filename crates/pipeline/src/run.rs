@@ -169,9 +169,7 @@ pub async fn run(
     let workers = limits.workers_of(&orders);
     let control = Arc::new(Control::new(workers));
     control.windows_ended.store(first_window, Ordering::Release);
-    let scope = Arc::new(plan.scope.clone());
-    let dialer = Dialer::new(scope, look_source(plan)).paced(plan.pace);
-    let dialer = dialer.asking_anyway(plan.ask_anyway.clone());
+    let dialer = dialer_of(plan);
     let (words_in, words) = mpsc::channel(WORDS_MAX);
     let beside = Beside {
         known: collector.known(),
@@ -207,6 +205,13 @@ pub async fn run(
         events,
     };
     state.hold(words, interrupt).await
+}
+
+/// What makes the connections of the looks.
+fn dialer_of(plan: &Plan) -> Dialer {
+    let scope = Arc::new(plan.scope.clone());
+    let dialer = Dialer::new(scope, look_source(plan)).paced(plan.pace);
+    dialer.asking_anyway(plan.ask_anyway.clone())
 }
 
 /// The run as it is told; a resumed one keeps its name, start and command.

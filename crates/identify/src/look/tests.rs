@@ -19,7 +19,36 @@ struct Talk {
     also: Option<(Vec<u8>, When)>,
 }
 
+impl When {
+    /// What a question is.
+    fn of(question: &[u8]) -> Self {
+        match question {
+            [22, ..] => Self::AskedTls,
+            [b'G', b'E', b'T', b' ', ..] => Self::AskedHttp,
+            _ => Self::AskedOther,
+        }
+    }
+}
+
 impl Talk {
+    /// What it says unasked.
+    fn at_once(&self) -> Vec<u8> {
+        match self.when {
+            When::AtOnce => self.says.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What happens when it has nothing more to say to such a question.
+    fn after(&self, spoken: When) -> Input<'static> {
+        let asked = self.when == When::Asked && spoken != When::AtOnce;
+        if asked || self.when == When::AtOnce || self.when == spoken {
+            self.then.clone()
+        } else {
+            Input::TimedOut
+        }
+    }
+
     fn also(mut self, says: &[u8], when: When) -> Self {
         self.also = Some((says.to_vec(), when));
         self
@@ -101,7 +130,6 @@ fn drive(
     loop {
         steps += 1;
         assert!(steps <= STEPS_MAX + 1, "the look does not end");
-        let said = |spoken| talk.when == When::AtOnce || talk.when == spoken;
         match &step {
             Step::Done => return (look.finish(), traffic),
             Step::Secure { .. } => {
@@ -110,11 +138,7 @@ fn drive(
                     Some((says, when)) => {
                         talk.says = says;
                         talk.when = when;
-                        left = if when == When::AtOnce {
-                            talk.says.clone()
-                        } else {
-                            Vec::new()
-                        };
+                        left = talk.at_once();
                         spoken = When::AtOnce;
                         let version = "TLS 1.3".to_owned();
                         look.step(Input::Secured(Secured { version }))
@@ -125,30 +149,18 @@ fn drive(
             Step::Reconnect => {
                 talk = talks[traffic.connections.min(talks.len() - 1)].clone();
                 traffic.connections += 1;
-                left = if talk.when == When::AtOnce {
-                    talk.says.clone()
-                } else {
-                    Vec::new()
-                };
+                left = talk.at_once();
                 spoken = When::AtOnce;
-                let input = if talk.then == Input::ConnectFailed {
-                    Input::ConnectFailed
-                } else {
-                    Input::Connected
-                };
-                step = look.step(input);
+                step = look.step(match talk.then {
+                    Input::ConnectFailed => Input::ConnectFailed,
+                    _ => Input::Connected,
+                });
                 continue;
             }
             Step::Send { bytes, then_wait } => {
                 traffic.sent.push(bytes.clone());
                 traffic.waited += *then_wait;
-                spoken = if bytes[0] == 22 {
-                    When::AskedTls
-                } else if bytes.starts_with(b"GET ") {
-                    When::AskedHttp
-                } else {
-                    When::AskedOther
-                };
+                spoken = When::of(bytes);
                 if talk.when == When::Asked || talk.when == spoken {
                     left = talk.says.clone();
                 }
@@ -163,13 +175,7 @@ fn drive(
             }
         }
         step = if left.is_empty() {
-            let asked = talk.when == When::Asked && spoken != When::AtOnce;
-            let then = if asked || said(spoken) {
-                talk.then.clone()
-            } else {
-                Input::TimedOut
-            };
-            look.step(then)
+            look.step(talk.after(spoken))
         } else {
             let piece = cut(left.len()).clamp(1, left.len());
             let rest = left.split_off(piece);
