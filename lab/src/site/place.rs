@@ -83,15 +83,17 @@ impl Place {
         address_of_host(self.host)
     }
 
-    /// The ports that the layout may change.
-    fn movable(&mut self) -> impl Iterator<Item = &mut u16> {
+    /// The ports that the layout may change, and the last that each may be.
+    fn movable(&mut self) -> impl Iterator<Item = (&mut u16, u16)> {
         let endpoints = self.recipe.endpoints.iter();
         let ports = self.ports.iter_mut().zip(endpoints);
         // A port that gets no byte would say nothing of whoever moved there.
         let moves = |(port, endpoint): &(&mut u16, &super::recipe::EndpointRecipe)| {
             !endpoint.fixed && !portolan_net::never_send::gets_no_bytes(**port)
         };
-        ports.filter(moves).map(|(port, _)| port)
+        ports
+            .filter(moves)
+            .map(|(port, endpoint)| (port, endpoint.port_max.unwrap_or(u16::MAX)))
     }
 }
 
@@ -109,10 +111,11 @@ const HIGH: std::ops::Range<u16> = 20_000..60_000;
 fn move_high(places: &mut [&mut Place], seed: &mut Seed) {
     let also = places.iter().flat_map(|it| it.recipe.also.clone());
     let mut taken: BTreeSet<u16> = also.collect();
-    for port in places.iter_mut().flat_map(|it| it.movable()) {
+    for (port, port_max) in places.iter_mut().flat_map(|it| it.movable()) {
         // A host has a few dozen of 40,000, so this ends soon.
         loop {
-            let offset = seed.below(u64::from(HIGH.end - HIGH.start));
+            let end = HIGH.end.min(port_max);
+            let offset = seed.below(u64::from(end.saturating_sub(HIGH.start)));
             let high = HIGH.start + u16::try_from(offset).unwrap_or(0);
             if taken.insert(high) {
                 *port = high;
@@ -123,7 +126,9 @@ fn move_high(places: &mut [&mut Place], seed: &mut Seed) {
 }
 
 fn shuffle(places: &mut [&mut Place], seed: &mut Seed) {
-    let mut ports: Vec<&mut u16> = places.iter_mut().flat_map(|it| it.movable()).collect();
+    // The usual ports of the lab are below what any daemon takes.
+    let movable = places.iter_mut().flat_map(|it| it.movable());
+    let mut ports: Vec<&mut u16> = movable.map(|(port, _)| port).collect();
     let mut values: Vec<u16> = ports.iter().map(|port| **port).collect();
     // Fisher and Yates.
     for last in (1..values.len()).rev() {

@@ -52,6 +52,8 @@ pub struct EndpointRecipe {
     /// Whether it has that port in every layout, because nothing can tell it another one.
     #[serde(default)]
     pub fixed: bool,
+    /// The last port that its configuration takes, where that is not the last there is.
+    pub port_max: Option<u16>,
     /// Name of the protocol.
     pub service: String,
     /// Whether it answers nothing that anybody may ask, so that no service is the right answer.
