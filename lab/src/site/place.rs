@@ -126,16 +126,27 @@ fn move_high(places: &mut [&mut Place], seed: &mut Seed) {
 }
 
 fn shuffle(places: &mut [&mut Place], seed: &mut Seed) {
-    // The usual ports of the lab are below what any daemon takes.
     let movable = places.iter_mut().flat_map(|it| it.movable());
-    let mut ports: Vec<&mut u16> = movable.map(|(port, _)| port).collect();
-    let mut values: Vec<u16> = ports.iter().map(|port| **port).collect();
+    let mut ports: Vec<(&mut u16, u16)> = movable.collect();
+    let mut values: Vec<u16> = ports.iter().map(|(port, _)| **port).collect();
     // Fisher and Yates.
     for last in (1..values.len()).rev() {
         let bound = u64::try_from(last + 1).unwrap_or(1);
         values.swap(last, usize::try_from(seed.below(bound)).unwrap_or(0));
     }
-    for (port, value) in ports.iter_mut().zip(values) {
+    // Who got more than it takes changes with the first who takes more and has less.
+    let maxima: Vec<u16> = ports.iter().map(|(_, port_max)| *port_max).collect();
+    let fits = |value: Option<&u16>, at: usize| value <= maxima.get(at);
+    for at in 0..values.len() {
+        if !fits(values.get(at), at) {
+            let takes =
+                |other: &usize| fits(values.get(*other), at) && fits(values.get(at), *other);
+            if let Some(other) = (0..values.len()).find(takes) {
+                values.swap(at, other);
+            }
+        }
+    }
+    for ((port, _), value) in ports.iter_mut().zip(values) {
         **port = value;
     }
 }
@@ -187,6 +198,21 @@ mod tests {
         let ports: BTreeSet<u16> = of_host.flat_map(|it| it.ports.clone()).collect();
         assert_eq!(ports, [80, 443, 143, 993, 110, 995].into());
         assert_ne!(places[0].ports, [80, 443]);
+    }
+
+    #[test]
+    fn no_port_is_more_than_its_daemon_takes() {
+        for seed in 0..50 {
+            let mut small = recipe("small", &[80]);
+            small.endpoints[0].port_max = Some(100);
+            let recipes = vec![small, recipe("large", &[50_000, 60_000])];
+            let places = Place::all(recipes, Layout::Shuffled, seed);
+            assert_eq!(places[0].ports, [80], "{seed}");
+        }
+        let mut small = recipe("small", &[80]);
+        small.endpoints[0].port_max = Some(20_001);
+        let places = Place::all(vec![small], Layout::High, 1);
+        assert_eq!(places[0].ports, [20_000]);
     }
 
     #[test]
