@@ -68,6 +68,10 @@ pub(crate) fn understand(
         http::Parsed::Http(reply) => {
             let whole = bytes.get(..reply.length).unwrap_or(bytes);
             let known = match services::recognise(after, whole) {
+                // Some refuse HTTP in its own words.
+                Some(Recognition::One(known)) if known.protocol != HTTP => {
+                    return all(Speech::Known(Box::new(known), reply.evidence()));
+                }
                 Some(Recognition::One(known)) => Some(Box::new(known)),
                 _ => None,
             };
@@ -134,6 +138,8 @@ const fn is_binary(byte: u8) -> bool {
     byte < 0x20 && !matches!(byte, 0x07..=0x0d | 0x1b)
 }
 
+/// The protocol whose replies are read to their end.
+const HTTP: &str = "http";
 /// Lines after which it is looked whether they are enough.
 const LINES_MAX: usize = 16;
 /// Longest line that is shown, in bytes; the longest allowed in common line protocols is 512

@@ -315,9 +315,7 @@ impl Look {
             _ => Cause::CutShort,
         };
         self.hear_the_rest();
-        if self.found.tls.is_none() && self.found.known.is_none() {
-            self.found.known = self.found.refused.take();
-        }
+        self.found.fall_back();
         let tunnel = match (self.channel, &self.starttls, &self.found.tls) {
             (Channel::Tls, ..) | (_, _, Some(_)) => Some(Tunnel::Implicit),
             (Channel::Clear, Some(_), None) => Some(Tunnel::StartTls),

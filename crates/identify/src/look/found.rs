@@ -14,6 +14,8 @@ pub(super) struct Found {
     pub(super) http: Option<http::Reply>,
     /// A service that the catalogue knows, and what shows it.
     pub(super) known: Option<(Known, Text)>,
+    /// An HTTP reply to something else than a request, and what it proves.
+    pub(super) in_passing: Option<(http::Reply, Option<Known>)>,
     /// An HTTP reply in clear, before TLS was shown.
     pub(super) in_clear: Option<http::Reply>,
     /// The server that refused a request in clear, in case that TLS is not what it wants.
@@ -73,6 +75,22 @@ impl Found {
                 fact: fact.to_owned(),
                 why,
             });
+        }
+    }
+
+    /// Takes what was shown in passing where nothing better came.
+    pub(super) fn fall_back(&mut self) {
+        if self.known.is_some() || self.http.is_some() {
+            return;
+        }
+        if self.tls.is_none() {
+            self.known = self.refused.take();
+        }
+        if let Some((reply, known)) = self.in_passing.take() {
+            let evidence = reply.evidence();
+            let known = known.map(|known| (known, evidence));
+            self.known = self.known.take().or(known);
+            self.http = Some(reply);
         }
     }
 

@@ -69,7 +69,7 @@ impl Task {
 /// What is asked on `port`, in order.
 pub(super) fn plan(port: u16, channel: Channel) -> VecDeque<Task> {
     let usual = usual(port, channel);
-    let is_usual = !usual.is_empty();
+    let is_mail = is_tls_usual(port);
     let mut tasks = VecDeque::new();
     tasks.push_back(Task::Listen(Hurry::Fast));
     let own = usual.iter().flat_map(|card| &card.tcp.asks);
@@ -89,13 +89,13 @@ pub(super) fn plan(port: u16, channel: Channel) -> VecDeque<Task> {
             tasks.push_back(hello);
         }
         tasks.push_back(Task::Hello(Newest::Tls12, Hurry::Fast));
-    } else if !is_usual || is_http {
+    } else if !is_mail || is_http {
         tasks.push_back(http);
     }
     let ranked = services::asks_by_rank().iter().copied();
     let rest = ranked.filter(|ask| own.iter().all(|own| own.id != ask.id));
     tasks.extend(rest.take(REST_MAX).map(|ask| Task::Ask(ask, Hurry::Fast)));
-    if channel == Channel::Tls && is_usual && !is_http {
+    if channel == Channel::Tls && is_mail && !is_http {
         // On a port for mail and the like a request is noise in the server's log: last.
         tasks.push_back(http);
     }

@@ -96,6 +96,9 @@ impl Look {
             Speech::Http(reply, known) => {
                 let said = self.connection.received.clone();
                 self.keep(task.id(), &said);
+                if !matches!(task, Task::Http(_)) && self.asks_http_next(&reply, known.as_deref()) {
+                    return self.next();
+                }
                 let wants_tls = reply.wants == Wants::Tls || reply.status == 400;
                 let may_be_inside = self.channel == Channel::Clear && self.found.tls.is_none();
                 self.take_http(reply, known);
@@ -132,6 +135,16 @@ impl Look {
                 self.go_on_after(task)
             }
         }
+    }
+
+    /// HTTP was the answer to another question: it is asked in its own words, once.
+    fn asks_http_next(&mut self, reply: &http::Reply, known: Option<&Known>) -> bool {
+        if self.found.in_passing.is_some() || self.options.sends == Sends::Never {
+            return false;
+        }
+        self.found.in_passing = Some((reply.clone(), known.cloned()));
+        self.tasks.push_front(Task::Http(Hurry::Patient));
+        true
     }
 
     /// Something was said that proves no service.

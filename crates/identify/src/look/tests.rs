@@ -297,6 +297,22 @@ fn answers() -> Vec<(u16, Vec<Talk>, &'static str)> {
             "https nginx 1.22.1 [TLS 1.3 · HTTP/1.1 400 Bad Request · nginx/1.22.1]",
         ),
         (
+            990,
+            vec![
+                talk(b"HTTP/1.1 400 Bad Request\r\n\r\n", When::AskedTls)
+                    .also(NGINX, When::AskedHttp),
+            ],
+            "http nginx 1.22.1 [HTTP/1.1 200 OK · nginx/1.22.1]",
+        ),
+        (
+            991,
+            vec![talk(
+                b"HTTP/1.1 400 Bad Request\r\nServer: nginx/1.22.1\r\n\r\n",
+                When::AskedTls,
+            )],
+            "http nginx 1.22.1 [HTTP/1.1 400 Bad Request · nginx/1.22.1]",
+        ),
+        (
             1235,
             vec![talk(HTTPS_ONLY, When::AskedHttp)],
             "http nginx 1.22.1 [HTTP/1.1 400 Bad Request · nginx/1.22.1]",
@@ -306,7 +322,6 @@ fn answers() -> Vec<(u16, Vec<Talk>, &'static str)> {
             vec![talk(&tls_alpn, When::AskedTls)],
             "tls - - [TLS 1.2]",
         ),
-        (993, vec![talk(&tls, When::AskedTls)], "tls - - [TLS 1.3]"),
         (
             4433,
             vec![talk(ALERT, When::Asked), talk(ALERT, When::Asked)],
