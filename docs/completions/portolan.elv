@@ -28,7 +28,7 @@ set edit:completion:arg-completer[portolan] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
             cand -V 'Print version'
             cand --version 'Print version'
-            cand scan 'Find open ports and take a first look at what speaks there'
+            cand scan 'Find open ports and name what speaks there'
             cand local 'Show what listens on this machine, who holds it, and who is in whose way'
             cand doctor 'Tell what will and will not work here, and the command that mends it'
             cand config 'Show the settings of `scan` and where each comes from'
@@ -54,7 +54,7 @@ set edit:completion:arg-completer[portolan] = {|@words|
             cand --retries 'Further probes to a silent port [default: as many as the measured loss asks for]'
             cand --timeout 'Wait for one probe, in milliseconds'
             cand --max-time 'Longest scan, as 90s, 10m or 1h30m; what was found by then is shown'
-            cand --depth 'How far to go: identify and inspect both take a first look at each open port'
+            cand --depth 'How far to go: identify and inspect both name what speaks on each open port'
             cand --ask-anyway 'Send to these TCP ports, too, where services that print or move whatever they are sent would get nothing: 9100, 515, 502 and the like; as for --ports'
             cand --fingerprints 'Name products by the fingerprints in this folder as well: *.xml, in the format of recog'
             cand --interface 'Send on this interface'
@@ -157,7 +157,7 @@ set edit:completion:arg-completer[portolan] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'portolan;help'= {
-            cand scan 'Find open ports and take a first look at what speaks there'
+            cand scan 'Find open ports and name what speaks there'
             cand local 'Show what listens on this machine, who holds it, and who is in whose way'
             cand doctor 'Tell what will and will not work here, and the command that mends it'
             cand config 'Show the settings of `scan` and where each comes from'

@@ -32,7 +32,7 @@ complete -c portolan -n "__fish_portolan_needs_command" -s v -l verbose -d 'Say 
 complete -c portolan -n "__fish_portolan_needs_command" -l accessible -d 'Sentences instead of columns, for screen readers'
 complete -c portolan -n "__fish_portolan_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c portolan -n "__fish_portolan_needs_command" -s V -l version -d 'Print version'
-complete -c portolan -n "__fish_portolan_needs_command" -f -a "scan" -d 'Find open ports and take a first look at what speaks there'
+complete -c portolan -n "__fish_portolan_needs_command" -f -a "scan" -d 'Find open ports and name what speaks there'
 complete -c portolan -n "__fish_portolan_needs_command" -f -a "local" -d 'Show what listens on this machine, who holds it, and who is in whose way'
 complete -c portolan -n "__fish_portolan_needs_command" -f -a "doctor" -d 'Tell what will and will not work here, and the command that mends it'
 complete -c portolan -n "__fish_portolan_needs_command" -f -a "config" -d 'Show the settings of `scan` and where each comes from'
@@ -59,8 +59,8 @@ complete -c portolan -n "__fish_portolan_using_subcommand scan" -l host-rate -d 
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l retries -d 'Further probes to a silent port [default: as many as the measured loss asks for]' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l timeout -d 'Wait for one probe, in milliseconds' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l max-time -d 'Longest scan, as 90s, 10m or 1h30m; what was found by then is shown' -r
-complete -c portolan -n "__fish_portolan_using_subcommand scan" -l depth -d 'How far to go: identify and inspect both take a first look at each open port' -r -f -a "ports\t'States of ports only'
-identify\t'A first look at what speaks there'
+complete -c portolan -n "__fish_portolan_using_subcommand scan" -l depth -d 'How far to go: identify and inspect both name what speaks on each open port' -r -f -a "ports\t'States of ports only'
+identify\t'What speaks there'
 inspect\t'The same in this version'"
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l ask-anyway -d 'Send to these TCP ports, too, where services that print or move whatever they are sent would get nothing: 9100, 515, 502 and the like; as for --ports' -r
 complete -c portolan -n "__fish_portolan_using_subcommand scan" -l fingerprints -d 'Name products by the fingerprints in this folder as well: *.xml, in the format of recog' -r -f -a "(__fish_complete_directories)"
@@ -144,7 +144,7 @@ complete -c portolan -n "__fish_portolan_using_subcommand man" -s q -l quiet -d 
 complete -c portolan -n "__fish_portolan_using_subcommand man" -s v -l verbose -d 'Say more: the engine and why, ways out, reasons, probes, whole banners'
 complete -c portolan -n "__fish_portolan_using_subcommand man" -l accessible -d 'Sentences instead of columns, for screen readers'
 complete -c portolan -n "__fish_portolan_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c portolan -n "__fish_portolan_using_subcommand help; and not __fish_seen_subcommand_from scan local doctor config completions man help" -f -a "scan" -d 'Find open ports and take a first look at what speaks there'
+complete -c portolan -n "__fish_portolan_using_subcommand help; and not __fish_seen_subcommand_from scan local doctor config completions man help" -f -a "scan" -d 'Find open ports and name what speaks there'
 complete -c portolan -n "__fish_portolan_using_subcommand help; and not __fish_seen_subcommand_from scan local doctor config completions man help" -f -a "local" -d 'Show what listens on this machine, who holds it, and who is in whose way'
 complete -c portolan -n "__fish_portolan_using_subcommand help; and not __fish_seen_subcommand_from scan local doctor config completions man help" -f -a "doctor" -d 'Tell what will and will not work here, and the command that mends it'
 complete -c portolan -n "__fish_portolan_using_subcommand help; and not __fish_seen_subcommand_from scan local doctor config completions man help" -f -a "config" -d 'Show the settings of `scan` and where each comes from'

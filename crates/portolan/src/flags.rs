@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Find open ports and take a first look at what speaks there
+    /// Find open ports and name what speaks there
     Scan(Box<ScanArgs>),
     /// Show what listens on this machine, who holds it, and who is in whose way
     Local(LocalArgs),
@@ -215,7 +215,7 @@ pub(crate) struct ScanArgs {
         help_heading = "Probing"
     )]
     pub(crate) max_time: Option<Duration>,
-    /// How far to go: identify and inspect both take a first look at each open port
+    /// How far to go: identify and inspect both name what speaks on each open port
     #[arg(
         long,
         value_enum,
@@ -414,7 +414,7 @@ impl DiscoveryArg {
 pub(crate) enum DepthArg {
     /// States of ports only
     Ports,
-    /// A first look at what speaks there
+    /// What speaks there
     Identify,
     /// The same in this version
     Inspect,

@@ -1,9 +1,12 @@
-//! A dozen and a half of real daemons on hosts of their own, asked what they are: every port is found,
-//! and nobody is harmed by the question.
+//! A dozen and a half of real daemons on hosts of their own, asked what they are: every port is found
+//! and named right, and nobody is harmed by the question.
 
 use crate::program::Program;
 use crate::result::{Document, list};
-use portolan_lab::site::{Layout, Recipe, Site, SitePlan, Started};
+use portolan_lab::site::{
+    Disclosure, Layout, Recipe, Site, SitePlan, Started, Tls, TrueEndpoint,
+};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -57,7 +60,31 @@ impl Core {
             let missed: Vec<&u16> = own.iter().filter(|port| !open.contains(*port)).collect();
             assert!(missed.is_empty(), "{host}: {missed:?}");
         }
+        for endpoint in endpoints {
+            let shown = document.port(&endpoint.address.to_string(), endpoint.port);
+            check_named(endpoint, &shown["service"]);
+        }
         assert_eq!(self.site.ended(), [""; 0]);
+    }
+}
+
+/// The protocol is named right, a product is not named wrongly, and a disclosed version is the
+/// package's.
+fn check_named(endpoint: &TrueEndpoint, service: &Value) {
+    assert_eq!(service["name"], *endpoint.service, "{endpoint:?}: {service}");
+    if endpoint.tls == Some(Tls::Implicit) {
+        assert_eq!(service["tls"], "implicit", "{endpoint:?}: {service}");
+    }
+    let parts = endpoint.parts.iter().map(|part| &part.product);
+    let mut known = endpoint.product.iter().chain(parts);
+    if let Some(product) = service["product"].as_str() {
+        assert!(known.any(|it| it == product), "{endpoint:?}: {service}");
+    } else {
+        assert_eq!(endpoint.discloses, Disclosure::Nothing, "{endpoint:?}: {service}");
+    }
+    if endpoint.discloses == Disclosure::Version {
+        let version = service["version"].as_str().unwrap_or_default();
+        assert!(version.starts_with(&endpoint.version), "{endpoint:?}: {service}");
     }
 }
 
@@ -80,11 +107,11 @@ fn check(layout: Layout) {
 }
 
 #[test]
-fn real_daemons_on_their_own_ports_are_found_and_stay() {
+fn real_daemons_on_their_own_ports_are_named_and_stay() {
     check(Layout::Standard);
 }
 
 #[test]
-fn real_daemons_on_high_ports_are_found_and_stay() {
+fn real_daemons_on_high_ports_are_named_and_stay() {
     check(Layout::High);
 }

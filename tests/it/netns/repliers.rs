@@ -15,10 +15,6 @@ use std::time::Duration;
 /// Memory of a run, in KiB.
 const MEMORY_MAX_KIB: i64 = 100 * 1024;
 
-/// What is still said wrongly, at times: a line of two protocols gets the name of one. The list may
-/// only shrink.
-const NOT_RIGHT: [(Kind, Verdict); 1] = [(Kind::TwoProtocols, Verdict::FalseName)];
-
 /// Where repliers are asked.
 struct Place<'a> {
     scanner: &'a Namespace,
@@ -47,10 +43,7 @@ impl Place<'_> {
             let service = &shown["service"];
             let truth = replier.kind.truth();
             let verdict = truth.judge(service["name"].as_str(), !service["tls"].is_null());
-            assert!(
-                verdict == Verdict::Right || NOT_RIGHT.contains(&(replier.kind, verdict)),
-                "{verdict:?}: {replier:?}: {shown}"
-            );
+            assert_eq!(verdict, Verdict::Right, "{replier:?}: {shown}");
         }
         let memory = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss();
         assert!(memory < MEMORY_MAX_KIB, "{memory} KiB with {engine:?}");
