@@ -38,6 +38,8 @@ pub(crate) struct Fingerprint {
     os: Option<String>,
     pub(crate) confidence: u8,
     pub(crate) is_final: bool,
+    /// Its group `seconds` has to be the time: seconds since 1900, the first byte first (RFC 868).
+    tells_time: bool,
     /// Bytes that every match holds: the more, the more specific.
     pub(crate) weight: usize,
     /// Line of the card.
@@ -95,6 +97,12 @@ struct ExampleEntry {
     os: Option<String>,
 }
 
+/// The group that has to be the time.
+const SECONDS: &str = "seconds";
+/// From the year 1900 to 1970 (RFC 868).
+const SECONDS_TO_1970: u64 = 2_208_988_800;
+/// How wrong a clock may be that is taken for one.
+const CLOCK_ERROR_MAX_S: u64 = 86_400;
 /// Confidence where a card names none: a grammar or a name that no other protocol has.
 const CONFIDENCE: u8 = 95;
 /// Longest compiled pattern of a card.
@@ -143,6 +151,7 @@ impl Fingerprint {
             version,
             confidence: entry.confidence.unwrap_or(CONFIDENCE),
             is_final,
+            tells_time: has(SECONDS),
             weight: weight(&source).map_err(&at)?,
             source,
             pattern,
@@ -152,9 +161,17 @@ impl Fingerprint {
         })
     }
 
-    /// What `part` proves, when it matches.
-    pub(crate) fn prove(&self, part: &[u8]) -> Option<Proven> {
+    /// What `part` proves, when it matches; said at `unix_s`, where that is known.
+    pub(crate) fn prove(&self, part: &[u8], unix_s: Option<u64>) -> Option<Proven> {
         let captures = self.pattern.captures(part)?;
+        if self.tells_time {
+            let told = captures.name(SECONDS)?.as_bytes();
+            let told = u32::from_be_bytes(told.try_into().ok()?);
+            let told = u64::from(told).checked_sub(SECONDS_TO_1970)?;
+            if told.abs_diff(unix_s?) > CLOCK_ERROR_MAX_S {
+                return None;
+            }
+        }
         let fill = |template: &Option<String>| {
             let filled = fill(template.as_deref()?, &captures);
             let filled = filled.trim_ascii();

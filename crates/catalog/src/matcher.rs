@@ -60,6 +60,8 @@ struct Rank {
     is_application: bool,
     has_product: bool,
     has_version: bool,
+    /// It answers a question of its own card.
+    is_asked: bool,
     weight: usize,
 }
 
@@ -72,7 +74,8 @@ impl Rank {
         }
         let has_product = self.has_product || best.has_product;
         let is_application = self.is_application || best.is_application;
-        !has_product && !is_application && self.weight.saturating_mul(2) > best.weight
+        let same = self.is_asked == best.is_asked;
+        same && !has_product && !is_application && self.weight.saturating_mul(2) > best.weight
     }
 }
 
@@ -119,15 +122,16 @@ impl Matcher {
         Ok(Self { sets: sets? })
     }
 
-    /// What `said` proves, said after `after`.
+    /// What `said` proves, said after `after` at `unix_s`.
     pub(crate) fn recognise(
         &self,
         cards: &[Card],
         after: QuestionId,
         said: &[u8],
+        unix_s: Option<u64>,
     ) -> Option<Recognition> {
         let said = said.get(..SAID_MAX).unwrap_or(said);
-        let mut found = self.candidates(cards, after, said);
+        let mut found = self.candidates(cards, after, said, unix_s);
         found.sort_by_key(|it| std::cmp::Reverse(it.rank));
         let best = found.first()?;
         let equals = found.iter().filter(|it| it.rank.is_near(best.rank));
@@ -145,6 +149,7 @@ impl Matcher {
         cards: &'a [Card],
         after: QuestionId,
         said: &[u8],
+        unix_s: Option<u64>,
     ) -> Vec<Candidate<'a>> {
         let mut found = Vec::new();
         for set in &self.sets {
@@ -162,7 +167,7 @@ impl Matcher {
                 if !(fingerprint.after.is_empty() || fingerprint.after.contains(&after)) {
                     continue;
                 }
-                let Some(proven) = fingerprint.prove(part) else {
+                let Some(proven) = fingerprint.prove(part, unix_s) else {
                     continue;
                 };
                 found.push(Candidate {
@@ -170,6 +175,8 @@ impl Matcher {
                         is_application: of.tcp.speaks.is_some(),
                         has_product: proven.product.is_some(),
                         has_version: proven.version.is_some(),
+                        is_asked: matches!(after, QuestionId::Of { .. })
+                            && fingerprint.after.contains(&after),
                         weight: fingerprint.weight,
                     },
                     card,

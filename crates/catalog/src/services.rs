@@ -180,7 +180,18 @@ pub fn asks_by_rank() -> &'static [&'static Ask] {
 
 /// What `said` proves, when it was said after `after`; `None`: nothing that is known.
 pub fn recognise(after: QuestionId, said: &[u8]) -> Option<Recognition> {
-    CATALOGUE.matcher.recognise(&CATALOGUE.cards, after, said)
+    CATALOGUE
+        .matcher
+        .recognise(&CATALOGUE.cards, after, said, None)
+}
+
+/// As [`recognise`], where it was said at `unix_s` (seconds since 1970), so that it may also be the
+/// time.
+pub fn recognise_at(after: QuestionId, said: &[u8], unix_s: u64) -> Option<Recognition> {
+    let cards = &CATALOGUE.cards;
+    CATALOGUE
+        .matcher
+        .recognise(cards, after, said, Some(unix_s))
 }
 
 impl Card {

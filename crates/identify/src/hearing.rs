@@ -23,6 +23,15 @@ pub(crate) enum Speech {
     Unproven(Text),
 }
 
+/// What came before, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct After {
+    /// What was asked.
+    pub(crate) question: QuestionId,
+    /// Seconds since 1970.
+    pub(crate) unix_s: u64,
+}
+
 /// A decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heard {
@@ -37,7 +46,7 @@ pub(crate) struct Heard {
 pub(crate) fn understand(
     bytes: &[u8],
     limit: usize,
-    after: QuestionId,
+    after: After,
     ending: Ending,
     judged: &mut usize,
 ) -> Option<Heard> {
@@ -67,7 +76,7 @@ pub(crate) fn understand(
     match http::parse(bytes, limit, ending) {
         http::Parsed::Http(reply) => {
             let whole = bytes.get(..reply.length).unwrap_or(bytes);
-            let known = match services::recognise(after, whole) {
+            let known = match services::recognise(after.question, whole) {
                 // Some refuse HTTP in its own words.
                 Some(Recognition::One(known)) if known.protocol != HTTP => {
                     return all(Speech::Known(Box::new(known), reply.evidence()));
@@ -80,7 +89,7 @@ pub(crate) fn understand(
         http::Parsed::Incomplete => return None,
         http::Parsed::NotHttp => {}
     }
-    by_lines(bytes, after, judged)
+    by_lines(bytes, after.question, judged)
         .or_else(|| (ending == Ending::Ended).then(|| whole(bytes, after)))
 }
 
@@ -102,9 +111,9 @@ fn by_lines(bytes: &[u8], after: QuestionId, judged: &mut usize) -> Option<Heard
     })
 }
 
-fn whole(bytes: &[u8], after: QuestionId) -> Heard {
+fn whole(bytes: &[u8], after: After) -> Heard {
     let shown = evidence(bytes);
-    let speech = match services::recognise(after, bytes) {
+    let speech = match services::recognise_at(after.question, bytes, after.unix_s) {
         Some(Recognition::One(known)) => Speech::Known(Box::new(known), shown),
         Some(Recognition::Tie(names)) => Speech::Tie(names, shown),
         None => Speech::Unproven(shown),
@@ -153,8 +162,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const FIRST: After = After {
+        question: QuestionId::Nothing,
+        unix_s: 1_800_000_000,
+    };
+
     fn check(bytes: &[u8], expected: &str) {
-        let heard = understand(bytes, 2000, QuestionId::Nothing, Ending::Ended, &mut 0);
+        let heard = understand(bytes, 2000, FIRST, Ending::Ended, &mut 0);
         let found = match heard.map(|heard| heard.speech) {
             Some(Speech::Http(reply, _)) => format!("http {}", reply.evidence()),
             Some(Speech::Known(known, evidence)) => format!("{} {evidence}", known.protocol),
@@ -182,6 +196,8 @@ mod tests {
     fn binary_is_shown_and_not_cut_at_line_ends() {
         check(b"Z\0\0\0\n8.0.32\0", "? Z\\x00\\x00\\x00\\n8.0.32\\x00");
         check(b"\0", "? \\x00");
+        check(b"\xee\xf4\x50\x80", "time \\xee\\xf4P\\x80");
+        check(b"\xee\xf0\x50\x80", "? \\xee\\xf0P\\x80");
         check(&[1; 2000], &format!("? {}", "\\x01".repeat(96)));
     }
 
@@ -208,14 +224,14 @@ mod tests {
             bytes.extend(noise);
             let mut decided: Option<Speech> = None;
             for length in 1..=bytes.len() {
-                let now = understand(&bytes[..length], 150, QuestionId::Nothing, Ending::Open, &mut 0);
+                let now = understand(&bytes[..length], 150, FIRST, Ending::Open, &mut 0);
                 if decided.is_some() {
                     prop_assert_eq!(decided.as_ref(), now.as_ref().map(|heard| &heard.speech));
                 } else {
                     decided = now.map(|heard| heard.speech);
                 }
             }
-            let ended = understand(&bytes, 150, QuestionId::Nothing, Ending::Ended, &mut 0);
+            let ended = understand(&bytes, 150, FIRST, Ending::Ended, &mut 0);
             prop_assert!(ended.is_some());
         }
     }

@@ -131,6 +131,8 @@ pub struct LookOptions {
     pub address: IpAddr,
     /// Source of the random fields of what is sent.
     pub seed: u64,
+    /// Seconds since 1970: some services tell the time and nothing else.
+    pub unix_s: u64,
     /// Whether what was said is kept.
     pub keeps: Keeps,
 }

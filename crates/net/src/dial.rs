@@ -4,7 +4,7 @@
 
 use crate::connect::Source;
 use crate::never_send::gets_no_bytes_over_tcp;
-use crate::tls;
+use crate::tls::{self, Handshake};
 use crate::turns::Turns;
 use nix::sys::socket::{setsockopt, sockopt};
 use portolan_model::{Endpoint, Pace, PortSet, Refusal, Scope};
@@ -210,13 +210,13 @@ fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 }
 
 impl Connection {
-    /// Goes on inside TLS, with the version that was agreed on. `name` is the DNS name for
+    /// Goes on inside TLS, with what the handshake showed. `name` is the DNS name for
     /// `server_name` (RFC 6066 §3). Certificates are not judged.
     pub async fn secure(
         self,
         name: Option<&str>,
         patience: Duration,
-    ) -> Result<(Self, String), DialError> {
+    ) -> Result<(Self, Handshake), DialError> {
         let endpoint = self.endpoint;
         if !self.may_send {
             return Err(DialError::NeverSend { endpoint });
@@ -228,13 +228,13 @@ impl Connection {
         };
         match timeout(patience, tls::handshake(stream, name, endpoint.address)).await {
             Ok(Ok(stream)) => {
-                let version = tls::version(&stream);
+                let shown = tls::shown(&stream);
                 let secure = Self {
                     stream: Stream::Tls(Box::new(stream)),
                     endpoint,
                     may_send,
                 };
-                Ok((secure, version))
+                Ok((secure, shown))
             }
             Ok(Err(source)) => Err(broken(source)),
             Err(_) => Err(DialError::TimedOut { endpoint }),

@@ -84,13 +84,32 @@ pub(crate) async fn handshake(
     TlsConnector::from(config).connect(name, stream).await
 }
 
-/// The version as people write it.
-pub(crate) fn version(stream: &TlsStream<TcpStream>) -> String {
+/// What a handshake showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    /// The version as people write it.
+    pub version: String,
+    /// The server's own certificate (DER), when it has one of at most [`CERTIFICATE_MAX`] bytes;
+    /// not judged.
+    pub certificate: Vec<u8>,
+}
+
+/// Largest certificate that is kept, in bytes.
+pub const CERTIFICATE_MAX: usize = 8 * 1024;
+
+/// What the handshake of `stream` showed.
+pub(crate) fn shown(stream: &TlsStream<TcpStream>) -> Handshake {
     let (_, connection) = stream.get_ref();
-    match connection.protocol_version() {
+    let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_2) => "TLS 1.2".to_owned(),
         Some(ProtocolVersion::TLSv1_3) => "TLS 1.3".to_owned(),
         Some(other) => format!("{other:?}"),
         None => "TLS".to_owned(),
+    };
+    let certificate = connection.peer_certificates().and_then(<[_]>::first);
+    let certificate = certificate.filter(|it| it.len() <= CERTIFICATE_MAX);
+    Handshake {
+        version,
+        certificate: certificate.map(|it| it.to_vec()).unwrap_or_default(),
     }
 }

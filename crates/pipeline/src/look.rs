@@ -68,9 +68,12 @@ async fn talk(look: &mut Look, mut connection: Connection, mut step: Step) -> St
             Step::Secure { server_name } => {
                 let name = server_name.as_deref();
                 match connection.secure(name, HANDSHAKE_WAIT).await {
-                    Ok((secure, version)) => {
+                    Ok((secure, shown)) => {
                         connection = secure;
-                        step = look.step(Input::Secured(Secured { version }));
+                        step = look.step(Input::Secured(Secured {
+                            version: shown.version,
+                            certificate: shown.certificate,
+                        }));
                         continue;
                     }
                     Err(error) => {

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::task::{Id, JoinError, JoinSet};
 
 /// First looks under way at one host.
@@ -111,6 +112,7 @@ impl Looks {
             host: name,
             address: endpoint.address,
             seed: self.seed ^ u64::from(endpoint.port),
+            unix_s: seconds_since_1970(),
             keeps: match self.fingerprints {
                 Some(_) => Keeps::Replies,
                 None => Keeps::Evidence,
@@ -218,6 +220,12 @@ impl Looks {
     pub(crate) fn release(&self, count: u32) {
         self.control.held.fetch_sub(count, Ordering::AcqRel);
     }
+}
+
+/// A clock before 1970 tells no time.
+fn seconds_since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

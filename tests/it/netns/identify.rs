@@ -3,9 +3,7 @@
 
 use crate::program::Program;
 use crate::result::{Document, list};
-use portolan_lab::site::{
-    Disclosure, Layout, Recipe, Site, SitePlan, Started, Tls, TrueEndpoint,
-};
+use portolan_lab::site::{Disclosure, Layout, Recipe, Site, SitePlan, Started, Tls, TrueEndpoint};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -71,7 +69,10 @@ impl Core {
 /// The protocol is named right, a product is not named wrongly, and a disclosed version is the
 /// package's.
 fn check_named(endpoint: &TrueEndpoint, service: &Value) {
-    assert_eq!(service["name"], *endpoint.service, "{endpoint:?}: {service}");
+    assert_eq!(
+        service["name"], *endpoint.service,
+        "{endpoint:?}: {service}"
+    );
     if endpoint.tls == Some(Tls::Implicit) {
         assert_eq!(service["tls"], "implicit", "{endpoint:?}: {service}");
     }
@@ -80,11 +81,18 @@ fn check_named(endpoint: &TrueEndpoint, service: &Value) {
     if let Some(product) = service["product"].as_str() {
         assert!(known.any(|it| it == product), "{endpoint:?}: {service}");
     } else {
-        assert_eq!(endpoint.discloses, Disclosure::Nothing, "{endpoint:?}: {service}");
+        assert_eq!(
+            endpoint.discloses,
+            Disclosure::Nothing,
+            "{endpoint:?}: {service}"
+        );
     }
     if endpoint.discloses == Disclosure::Version {
         let version = service["version"].as_str().unwrap_or_default();
-        assert!(version.starts_with(&endpoint.version), "{endpoint:?}: {service}");
+        assert!(
+            version.starts_with(&endpoint.version),
+            "{endpoint:?}: {service}"
+        );
     }
 }
 

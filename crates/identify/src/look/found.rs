@@ -3,8 +3,8 @@
 use super::plan::HTTP;
 use crate::http::{self, Wants};
 use crate::tls;
-use portolan_catalog::matcher::Known;
-use portolan_catalog::services;
+use portolan_catalog::matcher::{Known, Recognition};
+use portolan_catalog::services::{self, QuestionId};
 use portolan_model::{Incomplete, OsHint, Service, Text, Tunnel};
 
 /// What the replies of one look showed.
@@ -35,6 +35,8 @@ pub(super) struct Found {
 pub struct Secured {
     /// The version as people write it (`TLS 1.3`).
     pub version: String,
+    /// The server's certificate (DER), as it came; empty where there is none.
+    pub certificate: Vec<u8>,
 }
 
 impl Found {
@@ -81,6 +83,13 @@ impl Found {
     /// Takes what was shown in passing where nothing better came.
     pub(super) fn fall_back(&mut self) {
         if self.known.is_some() || self.http.is_some() {
+            return;
+        }
+        let certificate = self.secured.as_ref().map(|it| it.certificate.as_slice());
+        let of_it = certificate.and_then(|it| services::recognise(QuestionId::Tls, it));
+        if let Some(Recognition::One(known)) = of_it {
+            let shown = Text::from_bytes(&known.shown);
+            self.known = Some((known, Text::from(format!("certificate: {shown}"))));
             return;
         }
         if self.tls.is_none() {

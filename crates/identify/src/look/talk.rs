@@ -3,7 +3,7 @@
 
 use super::plan::{self, Channel, HTTP, Hurry, Task};
 use super::{CONNECTION_READ_MAX, Look, Purpose, Sends, State, Step};
-use crate::hearing::{self, Heard, Speech};
+use crate::hearing::{self, After, Heard, Speech};
 use crate::http::{self, Ending, Wants};
 use crate::tls;
 use crate::trail::Tried;
@@ -82,6 +82,10 @@ impl Look {
     }
 
     fn understand(&mut self, after: QuestionId, ending: Ending) -> Option<Heard> {
+        let after = After {
+            question: after,
+            unix_s: self.options.unix_s,
+        };
         let connection = &mut self.connection;
         let earlier = connection.before.len();
         let limit = CONNECTION_READ_MAX.saturating_sub(earlier).max(1);
