@@ -442,7 +442,7 @@ fn hang_up(mut stream: TcpStream) {
 
 #[test]
 fn first_looks_keep_to_the_rate() {
-    const OPEN: u32 = 16;
+    const OPEN: u32 = 6;
     /// The ports of all connections so far.
     static CONNECTIONS: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let address = own_address();
