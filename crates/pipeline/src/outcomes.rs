@@ -317,8 +317,9 @@ mod tests {
     #[test]
     fn what_is_kept_comes_back_as_it_was() {
         let mut outcomes = Outcomes::default();
+        // No two of these share a place in the table; who does is kept twice.
         let kept: Vec<Outcome> = (1..=100)
-            .map(|port| open(port, &format!("says {port}")))
+            .map(|port| open(port, &format!("it says {port}")))
             .collect();
         for (number, outcome) in (0..).zip(&kept) {
             assert_eq!(outcomes.number_of(outcome), number);
