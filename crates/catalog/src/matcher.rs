@@ -54,14 +54,28 @@ struct Set {
     places: Vec<(usize, usize)>,
 }
 
+/// Whether a match has something that makes it more specific.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Has {
+    No,
+    Yes,
+}
+
+impl From<bool> for Has {
+    fn from(has: bool) -> Self {
+        if has { Self::Yes } else { Self::No }
+    }
+}
+
 /// The larger wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    is_application: bool,
-    has_product: bool,
-    has_version: bool,
+    /// The card of an application.
+    application: Has,
+    product: Has,
+    version: Has,
     /// It answers a question of its own card.
-    is_asked: bool,
+    asked: Has,
     weight: usize,
 }
 
@@ -72,10 +86,14 @@ impl Rank {
         if self == best {
             return true;
         }
-        let has_product = self.has_product || best.has_product;
-        let is_application = self.is_application || best.is_application;
-        let same = self.is_asked == best.is_asked;
-        same && !has_product && !is_application && self.weight.saturating_mul(2) > best.weight
+        let tells_apart = [
+            self.product,
+            best.product,
+            self.application,
+            best.application,
+        ];
+        let same = self.asked == best.asked && !tells_apart.contains(&Has::Yes);
+        same && self.weight.saturating_mul(2) > best.weight
     }
 }
 
@@ -172,11 +190,12 @@ impl Matcher {
                 };
                 found.push(Candidate {
                     rank: Rank {
-                        is_application: of.tcp.speaks.is_some(),
-                        has_product: proven.product.is_some(),
-                        has_version: proven.version.is_some(),
-                        is_asked: matches!(after, QuestionId::Of { .. })
-                            && fingerprint.after.contains(&after),
+                        application: of.tcp.speaks.is_some().into(),
+                        product: proven.product.is_some().into(),
+                        version: proven.version.is_some().into(),
+                        asked: (matches!(after, QuestionId::Of { .. })
+                            && fingerprint.after.contains(&after))
+                        .into(),
                         weight: fingerprint.weight,
                     },
                     card,
