@@ -318,6 +318,7 @@ impl Look {
         };
         self.hear_the_rest();
         self.found.fall_back();
+        self.found.tell_rivals();
         let tunnel = match (self.channel, &self.starttls, &self.found.tls) {
             (Channel::Tls, ..) | (_, _, Some(_)) => Some(Tunnel::Implicit),
             (Channel::Clear, Some(_), None) => Some(Tunnel::StartTls),

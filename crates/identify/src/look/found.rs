@@ -70,6 +70,18 @@ impl Found {
         have.os = have.os.take().or(known.os);
     }
 
+    /// Says which products fit equally well where none is named for it.
+    pub(super) fn tell_rivals(&mut self) {
+        let rivals = match &self.known {
+            Some((known, _)) if known.product.is_none() && !known.rivals.is_empty() => {
+                known.rivals.join(", ")
+            }
+            _ => return,
+        };
+        let why = format!("what it says fits equally well: {rivals}");
+        self.miss("service.product", Text::from(why));
+    }
+
     /// Remembers why something is not known, once for each fact.
     pub(super) fn miss(&mut self, fact: &str, why: Text) {
         if self.incomplete.iter().all(|it| it.fact != fact) {
@@ -196,3 +208,42 @@ const TOLD: u8 = 90;
 const BOTH: u8 = 75;
 /// Confidence in an operating system that a server's own words name: they may come from elsewhere.
 const OS_CONFIDENCE: u8 = 70;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_that_fit_equally_well_are_told_where_none_is_named() {
+        let check = |product: Option<Text>, rivals: &[&str], expected: Option<&str>| {
+            let known = Known {
+                card: 0,
+                protocol: "ftp".to_owned(),
+                product,
+                version: None,
+                os: None,
+                confidence: 95,
+                is_final: false,
+                shown: Vec::new(),
+                rivals: rivals.iter().map(|it| (*it).to_owned()).collect(),
+            };
+            let mut found = Found {
+                known: Some((known, Text::from("220"))),
+                ..Found::default()
+            };
+            found.tell_rivals();
+            let told = found
+                .incomplete
+                .first()
+                .map(|it| it.why.as_str().to_owned());
+            assert_eq!(told.as_deref(), expected);
+        };
+        check(
+            None,
+            &["A", "B"],
+            Some("what it says fits equally well: A, B"),
+        );
+        check(Some(Text::from("A")), &["A", "B"], None);
+        check(None, &[], None);
+    }
+}
